@@ -1,0 +1,1 @@
+"""Pictures and networks: everything the pipeline knows about them. Never imports Prefect."""

@@ -1,0 +1,95 @@
+"""Every dataset and every set of pretrained weights by name: where it is, how large, its digest, its format.
+
+Nothing else in the code knows an address. Digests, not addresses, say what a file is.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class CatalogFile:
+    """One file: addresses in the order in which they are asked.
+
+    ``size`` is in bytes (None if upstream never said); ``digest`` is hexadecimal.
+    """
+
+    name: str
+    addresses: tuple[str, ...]
+    algorithm: Literal["sha1", "sha256"]
+    digest: str
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """A dataset or a set of weights: its files, and what their bytes mean."""
+
+    files: tuple[CatalogFile, ...]
+    format: str
+
+
+_RECORDS = "https://apache-mxnet.s3-accelerate.amazonaws.com/gluon/dataset/"
+
+DATASETS: dict[str, CatalogEntry] = {
+    # d2l.ai's photos: hotdog/{train,test}/{hotdog,not-hotdog}/*.png, 1000 + 1000 and 400 + 400
+    "hotdog": CatalogEntry(
+        files=(
+            CatalogFile(
+                name="hotdog.zip",
+                addresses=("http://d2l-data.s3-accelerate.amazonaws.com/hotdog.zip",),
+                algorithm="sha1",
+                digest="fba480ffa8aa7e0febbb511d181409f899b9baa5",
+            ),
+        ),
+        format="zip",
+    ),
+    # the notebook's own files: 1,882 hotdogs and 15,000 others; 209 and 1,050. Their host is gone.
+    "hotdog-records": CatalogEntry(
+        files=(
+            CatalogFile(
+                name="not_hotdog_train-e6ef27b4.rec",
+                addresses=(_RECORDS + "not_hotdog_train-e6ef27b4.rec",),
+                algorithm="sha1",
+                digest="0aad7e1f16f5fb109b719a414a867bbee6ef27b4",
+            ),
+            CatalogFile(
+                name="not_hotdog_validation-c0201740.rec",
+                addresses=(_RECORDS + "not_hotdog_validation-c0201740.rec",),
+                algorithm="sha1",
+                digest="723ae5f8a433ed2e2bf729baec6b878ac0201740",
+            ),
+        ),
+        format="records",
+    ),
+}
+
+#: SqueezeNet 1.1 trained on ImageNet, in the order of preference.
+IMAGENET_WEIGHTS: tuple[CatalogFile, ...] = (
+    CatalogFile(
+        name="squeezenet1.1-7.onnx",
+        addresses=(
+            "https://huggingface.co/lmz/candle-onnx/resolve/"
+            "b60ad30d84c5bb84dbef425c715ac3ce42acdd5f/squeezenet1.1-7.onnx",
+            "https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main/validated/vision/classification/"
+            "squeezenet/model/squeezenet1.1-7.onnx",
+        ),
+        algorithm="sha256",
+        digest="1eeff551a67ae8d565ca33b572fc4b66e3ef357b0eb2863bb9ff47a918cc4088",
+        size=4_956_208,
+    ),
+    CatalogFile(
+        name="squeezenet1_1-b8a52dc0.pth",
+        addresses=("https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",),
+        algorithm="sha256",
+        digest="b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
+        size=4_958_839,
+    ),
+    # the model zoo's host is gone, but people still have the file in ~/.mxnet/models
+    CatalogFile(
+        name="squeezenet1.1-33ba0f93.params",
+        addresses=(),
+        algorithm="sha1",
+        digest="33ba0f93753c83d86e1eb397f38a667eaf2e9376",
+    ),
+)

@@ -1,0 +1,47 @@
+"""A trained network that answers: which class does a picture belong to, and how sure is that?"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnn.backend import Device, mx
+from cnn.errors import UserError
+from cnn.networks import Parameters, apply, compile_network, parameters, set_parameters, squeezenet
+from cnn.pictures import to_tensor
+
+_BATCH = 16
+PARAMETERS_FILE, CLASSES_FILE = "squeezenet1_1.params", "classes.json"
+
+
+class Classifier:
+    """SqueezeNet 1.1 with its class names."""
+
+    def __init__(self, values: Parameters, classes: Sequence[str], devices: Sequence[Device]) -> None:
+        self.classes, self._devices = tuple(classes), devices
+        self.net = squeezenet(len(classes), devices, seed=0)
+        set_parameters(self.net, values)
+        compile_network(self.net)
+
+    @classmethod
+    def load(cls, version: Path, devices: Sequence[Device]) -> "Classifier":
+        """Load a published model version.
+
+        Raises:
+            UserError: the folder does not hold a whole one.
+        """
+        try:
+            classes = json.loads((version / CLASSES_FILE).read_text())
+            net = mx.gluon.model_zoo.vision.squeezenet1_1(classes=len(classes))
+            net.load_parameters(str(version / PARAMETERS_FILE))
+        except (OSError, ValueError, AssertionError, mx.base.MXNetError) as error:
+            raise UserError(f"{version}: is not a whole model version ({error}); publish one again.") from error
+        return cls(parameters(net), classes, devices)
+
+    def __call__(self, crops: list[Image.Image]) -> NDArray[np.float32]:
+        """Probability of each class, (n, classes), for n upright RGB crops of 224 × 224 px (`center_view`)."""
+        outputs = apply(self.net, to_tensor(crops), self._devices, _BATCH)
+        return mx.nd.softmax(mx.nd.array(outputs)).asnumpy()

@@ -1,0 +1,45 @@
+"""Settings from flags, and a user's mistake as one sentence: shared by everything that is run from a terminal."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import CliApp, SettingsError
+
+from cnn.errors import UserError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def _sentence(error: ValidationError) -> str:
+    """A validation error as ``--flag value: what was expected`` for each setting."""
+    return "; ".join(
+        f"--{'.'.join(map(str, problem['loc']))} {problem['input']}: {problem['msg']}"
+        for problem in error.errors()
+    )
+
+
+def parse(settings: type[Settings], arguments: list[str] | None = None) -> Settings:
+    """Settings from command-line flags; the model's fields are the flags, their descriptions the help.
+
+    Raises:
+        UserError: a value is not one that the settings allow.
+        SystemExit: an unknown flag, or ``--help``.
+    """
+    try:
+        return CliApp.run(settings, cli_args=sys.argv[1:] if arguments is None else arguments)
+    except ValidationError as error:
+        raise UserError(_sentence(error)) from error
+    except SettingsError as error:
+        raise UserError(str(error)) from error
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Run ``main``; end with one sentence and status 1 on a user's mistake, 130 on Ctrl-C."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,192 @@
+"""Bringing catalogued files here: mirror first, resumed where broken off, used only when the digest matches."""
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import requests
+
+from cnn.catalog import CatalogFile
+from cnn.errors import UserError
+from cnn.files import atomic_file, file_digest
+from cnn.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_SECONDS, _SILENCE_SECONDS = 5.0, 15.0
+_PROBE_SECONDS = 10.0
+_BLOCK = 1 << 18
+
+
+class _Failed(Exception):
+    """Why one address did not give the file."""
+
+
+def _is_url(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
+
+
+def addresses(file: CatalogFile, mirror: str | None) -> list[str]:
+    """Where to ask for ``file``, in order: the mirror (a folder or a URL), then the catalog's addresses.
+
+    >>> addresses(CatalogFile("a.zip", ("https://example.org/a.zip",), "sha1", "0"), "http://localhost:1/x/")
+    ['http://localhost:1/x/a.zip', 'https://example.org/a.zip']
+    """
+    first = [f"{mirror.rstrip('/')}/{file.name}"] if mirror else []
+    return first + list(file.addresses)
+
+
+def is_here(file: CatalogFile, folder: Path) -> bool:
+    """Whether ``folder`` holds the file with the catalog's digest."""
+    path = folder / file.name
+    return path.is_file() and file_digest(path, file.algorithm) == file.digest
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "cannot be reached"
+    return str(error)
+
+
+def _answer(address: str) -> str | None:
+    """Why an address will not give its file, or None if it looks as if it would."""
+    if not _is_url(address):
+        return None if Path(address).expanduser().is_file() else "no such file"
+    try:
+        with requests.get(address, stream=True, timeout=(_CONNECT_SECONDS, _SILENCE_SECONDS)) as response:
+            return None if response.ok else f"HTTP {response.status_code}"
+    except requests.RequestException as error:
+        return _reason(error)
+
+
+def probe(candidates: Iterable[str]) -> dict[str, str | None]:
+    """Ask all addresses at once whether they answer: address → None, or why not. Takes 10 s at most.
+
+    >>> probe(["/no/such/file"])
+    {'/no/such/file': 'no such file'}
+    """
+    answers: dict[str, str | None] = {address: f"no answer within {_PROBE_SECONDS:.0f} s" for address in candidates}
+    threads = [
+        # daemon threads: a name look-up that hangs must not keep the process from ending
+        threading.Thread(target=lambda a=address: answers.__setitem__(a, _answer(a)), daemon=True)
+        for address in answers
+    ]
+    for thread in threads:
+        thread.start()
+    deadline = _PROBE_SECONDS
+    timer = threading.Event()
+    while any(thread.is_alive() for thread in threads) and deadline > 0:
+        timer.wait(0.05)
+        deadline -= 0.05
+    return dict(answers)
+
+
+def available(files: Sequence[CatalogFile], folder: Path, mirror: str | None) -> list[CatalogFile]:
+    """Those of ``files`` that are in ``folder`` already or for which some address answers now."""
+    here = [file for file in files if is_here(file, folder)]
+    answers = probe(address for file in files if file not in here for address in addresses(file, mirror))
+    return [file for file in files if file in here or None in map(answers.get, addresses(file, mirror))]
+
+
+def _receive(response: requests.Response, partial: Path, advance: Callable[[int], None]) -> None:
+    resumed = response.status_code == requests.codes.partial_content
+    with partial.open("ab" if resumed else "wb") as out:
+        advance(out.tell())
+        for block in response.iter_content(_BLOCK):
+            out.write(block)
+            advance(len(block))
+
+
+def _download(address: str, file: CatalogFile, partial: Path) -> None:
+    """Bring the rest of ``partial`` from an address, from its start if the server does not resume."""
+    have = partial.stat().st_size if partial.exists() else 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    timeout = (_CONNECT_SECONDS, _SILENCE_SECONDS)
+    try:
+        with requests.get(address, stream=True, headers=headers, timeout=timeout) as response:
+            if response.status_code == requests.codes.requested_range_not_satisfiable:
+                return  # nothing is missing: the digest decides
+            if not response.ok:
+                raise _Failed(f"HTTP {response.status_code}")
+            expected = int(response.headers.get("Content-Length", 0)) + have
+            with progress_bar(f"downloading {file.name}", expected or file.size, "B") as advance:
+                _receive(response, partial, advance)
+    except requests.RequestException as error:
+        raise _Failed(f"{_reason(error)}; what has come is kept and resumed") from error
+
+
+def _bring(address: str, file: CatalogFile, target: Path) -> None:
+    """Put the verified file at ``target``, from a folder or a URL."""
+    if not _is_url(address):
+        with atomic_file(target) as temporary:
+            shutil.copyfile(Path(address).expanduser(), temporary)
+            _verify(temporary, file)
+        return
+    partial = target.with_name(f".{target.name}.partial")
+    resumed = partial.exists()
+    _download(address, file, partial)
+    try:
+        _verify(partial, file)
+    except _Failed:
+        partial.unlink()
+        if not resumed:
+            raise
+        _download(address, file, partial)  # the kept part may have been another file's: once more from the start
+        _verify_or_remove(partial, file)
+    with partial.open("rb+") as done:
+        done.flush()
+    partial.replace(target)
+
+
+def _verify_or_remove(path: Path, file: CatalogFile) -> None:
+    try:
+        _verify(path, file)
+    except _Failed:
+        path.unlink()
+        raise
+
+
+def _verify(path: Path, file: CatalogFile) -> None:
+    found = file_digest(path, file.algorithm)
+    if found != file.digest:
+        raise _Failed(
+            f"{file.algorithm} is {found[:12]}… and not {file.digest[:12]}…, {path.stat().st_size:,} bytes came"
+        )
+
+
+def obtain(files: Sequence[CatalogFile], folder: Path, mirror: str | None, instead: str) -> Path:
+    """Bring the first of ``files`` that can be had into ``folder`` and verify it.
+
+    Args:
+        files: alternatives, in the order of preference.
+        folder: where they are kept; a file that is there and intact is not downloaded again.
+        mirror: a folder or a URL that is asked before the catalog's addresses.
+        instead: what the user can do when nothing can be had; the end of the error's sentence.
+
+    Raises:
+        UserError: none can be had; names every address that was tried, and why it failed.
+    """
+    for file in files:
+        if is_here(file, folder):
+            return folder / file.name
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = probe(address for file in files for address in addresses(file, mirror))
+    tried = []
+    for file in files:
+        for address in addresses(file, mirror):
+            try:
+                if answers[address]:
+                    raise _Failed(answers[address])
+                _bring(address, file, folder / file.name)
+            except _Failed as failure:
+                logger.warning("%s: %s", address, failure)
+                tried.append(f"{address} ({failure})")
+            else:
+                logger.info("%s: brought from %s and verified", file.name, address)
+                return folder / file.name
+    names = " or ".join(file.name for file in files)
+    raise UserError(f"{names} cannot be had: tried {'; '.join(tried) or 'nothing'}. {instead}")

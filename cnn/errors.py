@@ -1,0 +1,8 @@
+"""The one exception that a user's mistake, or the world's, ends in."""
+
+
+class UserError(Exception):
+    """A sentence for the user: what is wrong, what was expected, what was found, what to do next.
+
+    Whoever catches it prints it without a traceback and exits with a non-zero status.
+    """

@@ -1,0 +1,58 @@
+"""What a checkpoint is worth: predictions and metrics on the pictures it was not trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnn.classifier import Classifier
+from cnn.datasets import Dataset, Row
+from cnn.metrics import Confusion, confusion_matrix, scores
+from cnn.parallel import in_groups, ordered_map
+from cnn.pictures import center_view, decode
+from cnn.progress import progress_bar
+
+_PICTURES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A classifier's answers on one split: ids and names, true labels (n,), probabilities (n, classes)."""
+
+    ids: Sequence[str]
+    names: Sequence[str]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+    @property
+    def confusion(self) -> Confusion:
+        """Counts of class *row* taken for class *column*."""
+        return confusion_matrix(self.labels, self.probabilities.argmax(1), self.probabilities.shape[1])
+
+    def scores(self, positive: int | None) -> dict[str, float]:
+        """Metrics as in `cnn.metrics.scores`, and the number of pictures they rest on."""
+        return {**scores(self.confusion, positive), "pictures": len(self.labels)}
+
+    def most_confident(self, right: bool, count: int) -> list[int]:
+        """Numbers of the right or wrong answers with the highest probability, highest first."""
+        answers = self.probabilities.argmax(1)
+        chosen = np.flatnonzero((answers == self.labels) == right)
+        return chosen[np.argsort(-self.probabilities[chosen].max(1), kind="stable")][:count].tolist()
+
+
+def predict_split(classifier: Classifier, dataset: Dataset, split: str) -> Predictions:
+    """Run the published preprocessing and network over one split."""
+
+    def open_row(row: Row) -> tuple[Row, Image.Image]:
+        return row, center_view(decode(row.data))
+
+    answers: list[tuple[str, str, int, NDArray[np.float32]]] = []
+    with progress_bar(f"evaluating {split}", len(dataset.ids_and_labels(split)[0]), "picture") as advance:
+        for group in in_groups(ordered_map(open_row, dataset.rows(split)), _PICTURES_AT_ONCE):
+            found = classifier([crop for _, crop in group])
+            answers += [(row.id, row.name, row.label, row_found) for (row, _), row_found in zip(group, found, strict=True)]
+            advance(len(group))
+    ids, names, labels, probabilities = zip(*answers, strict=True)
+    return Predictions(ids, names, np.array(labels, np.int64), np.stack(probabilities))

@@ -1,0 +1,130 @@
+"""The frozen part of the network, run once per picture and view and kept on disk.
+
+One view's features are 512 × 13 × 13 numbers, 346 KB as float32. They are kept averaged to 7 × 7, as float16 and
+compressed (most are zeros behind the last ReLU): about 19 KB. `benchmarks/feature_storage.py` shows what this and
+other choices cost in F1. The published network runs at 13 × 13 again, and is evaluated so.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnn.backend import Device, mx
+from cnn.datasets import Dataset, Row
+from cnn.files import atomic_file, file_digest
+from cnn.networks import Parameters, apply, compile_network, set_parameters, squeezenet
+from cnn.parallel import in_groups, ordered_map
+from cnn.pictures import decode, to_tensor, views
+from cnn.progress import progress_bar
+
+#: Shape of one view's features as they are kept: channels, height, width.
+FEATURES = (512, 7, 7)
+_VALUES = int(np.prod(FEATURES))
+_SCHEMA = pa.schema([pa.field("features", pa.list_(pa.float16(), _VALUES))])
+#: A shard is written whole or not at all, so a killed run loses at most the work on so many pictures.
+_PICTURES_PER_SHARD = 256
+_BATCH = 32
+
+Features = NDArray[np.float16]
+
+
+class FeatureStore:
+    """The features of ``views`` views per picture in a folder of Arrow files, found by picture id.
+
+    Files are only ever added. Each is named by its own digest; one that was altered is deleted when the store
+    is opened, and its pictures count as missing. A record batch holds one view, so that one can be read alone.
+    """
+
+    def __init__(self, folder: Path, views: int) -> None:
+        self.folder, self.views = folder, views
+        self._places: dict[str, tuple[pa.ipc.RecordBatchFileReader, int]] = {}
+        for path in sorted(folder.glob("*.arrow")):
+            if file_digest(path) == path.stem:
+                self._open(path)
+            else:
+                path.unlink()
+
+    def _open(self, path: Path) -> None:
+        shard = pa.ipc.open_file(pa.OSFile(str(path)))  # not memory-mapped: mapped pages count as the process's own
+        for number, picture in enumerate(json.loads(shard.schema.metadata[b"pictures"])):
+            self._places[picture] = (shard, number * self.views)
+
+    def __contains__(self, picture: str) -> bool:
+        return picture in self._places
+
+    def read(self, picture: str, view: int) -> Features:
+        """Features of one view of a picture, (512, 7, 7)."""
+        shard, first = self._places[picture]
+        values = shard.get_batch(first + view).column(0).values
+        return values.to_numpy(zero_copy_only=False).reshape(FEATURES)
+
+    def add(self, items: list[tuple[str, Features]]) -> None:
+        """Write a shard of (picture id, features of all its views: (views, 512, 13, 13))."""
+        names = json.dumps([picture for picture, _ in items])
+        schema = _SCHEMA.with_metadata({b"pictures": names.encode()})
+        with atomic_file(self.folder / "shard") as path:
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+                for _, features in items:
+                    for view in features.reshape(self.views, _VALUES):
+                        column = pa.FixedSizeListArray.from_arrays(pa.array(view, pa.float16()), _VALUES)
+                        writer.write_batch(pa.record_batch([column], schema=schema))
+        shard = (self.folder / "shard").rename(self.folder / f"{file_digest(self.folder / 'shard')}.arrow")
+        self._open(shard)
+
+
+class Embedder:
+    """The pretrained features and the averaging behind them, compiled: crops in, features out."""
+
+    def __init__(self, weights: Parameters, devices: Sequence[Device]) -> None:
+        net = squeezenet(classes=2, devices=devices, seed=0)
+        set_parameters(net, weights, prefix="features")
+        block = mx.gluon.nn.HybridSequential()
+        average = mx.gluon.nn.HybridLambda(
+            lambda F, x: F.contrib.AdaptiveAvgPooling2D(x, output_size=FEATURES[1:])  # noqa: N803
+        )
+        block.add(net.features, average)
+        self._block, self._devices = compile_network(block), devices
+
+    def __call__(self, crops: list[Image.Image]) -> Features:
+        """Features, (n, 512, 7, 7), of n crops of 224 × 224 px."""
+        return apply(self._block, to_tensor(crops), self._devices, _BATCH).astype(np.float16)
+
+
+def embed_split(
+    dataset: Dataset, split: str, store: FeatureStore, embedder: Callable[[list[Image.Image]], Features], seed: int
+) -> int:
+    """Add to ``store`` the features of those pictures of a split that it lacks; returns how many those were.
+
+    Decoding and cropping run on all cores beside the network. The views of a picture depend on its content and
+    ``seed`` only, so pictures that are there already never need to be embedded again.
+    """
+    missing = {picture for picture in dataset.ids_and_labels(split)[0] if picture not in store}
+
+    def open_views(row: Row) -> tuple[str, list[Image.Image]]:
+        return row.id, views(decode(row.data), store.views, f"{seed} {row.id}")
+
+    def first_of_each(waiting: set[str]) -> Iterator[Row]:
+        for row in dataset.rows(split):
+            if row.id in waiting:
+                waiting.remove(row.id)
+                yield row
+
+    per_group = max(1, _BATCH // store.views)
+    shard: list[tuple[str, Features]] = []
+    with progress_bar(f"embedding {split}", len(missing), "picture") as advance:
+        for group in in_groups(ordered_map(open_views, first_of_each(set(missing)), ahead=2 * per_group), per_group):
+            features = embedder([crop for _, crops in group for crop in crops])
+            shard += zip([picture for picture, _ in group], features.reshape(len(group), store.views, -1), strict=True)
+            if len(shard) >= _PICTURES_PER_SHARD:
+                store.add(shard)
+                shard = []
+            advance(len(group))
+    if shard:
+        store.add(shard)
+    return len(missing)

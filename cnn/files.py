@@ -1,0 +1,131 @@
+"""Files that are written whole or not at all, and references to them that can be checked."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from cnn.errors import UserError
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Hex digest of a file's bytes, read in blocks of 1 MiB."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def text_digest(*parts: object) -> str:
+    """SHA-256 of the parts' texts; a part's boundary counts.
+
+    >>> text_digest("ab", "c") == text_digest("a", "bc")
+    False
+    """
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's relative names and contents; its place and times do not count.
+
+    Names that begin with a dot are not part of a folder's content.
+    """
+    if path.is_file():
+        return file_digest(path)
+    names = sorted(
+        file.relative_to(path).as_posix()
+        for file in path.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+    return text_digest(*(part for name in names for part in (name, file_digest(path / name))))
+
+
+class Reference(BaseModel):
+    """What travels between tasks: where something is, what it is, and the digest of its content."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    path: Path
+    digest: str
+
+    @classmethod
+    def to(cls, path: Path, kind: str) -> "Reference":
+        """Refer to the file or folder ``path`` as it is now."""
+        path = path.absolute()
+        return cls(kind=kind, path=path, digest=content_digest(path))
+
+    def is_intact(self) -> bool:
+        """Whether the file or folder is still there with the same content."""
+        try:
+            return self.path.exists() and content_digest(self.path) == self.digest
+        except OSError:
+            return False
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; when the block ends well, flush it and rename it to ``path``.
+
+    When the block fails, nothing is left behind and an earlier ``path`` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)  # mkstemp makes private files
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, existing: Literal["replace", "refuse"] = "replace") -> Iterator[Path]:
+    """The same as `atomic_file` for a folder: filled beside its place, flushed, renamed.
+
+    Raises:
+        OSError: ``path`` is there already and ``existing`` is ``"refuse"``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        for file in temporary.rglob("*"):
+            _flush(file)
+        if existing == "replace":
+            shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)  # fails if a folder with something in it is there
+        _flush(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_writable(folder: Path, option: str) -> None:
+    """Make ``folder`` if need be and try to write into it.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{option} {folder}: cannot be written to ({error.strerror}); name another folder.") from error

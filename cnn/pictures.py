@@ -1,0 +1,162 @@
+"""From bytes to what the network sees: decoding, cropping, normalising."""
+
+import hashlib
+import io
+import random
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
+from skimage.color import rgba2rgb
+
+#: What the network takes: CROP × CROP px, cut from a picture whose shorter side is SHORT_SIDE px.
+CROP, SHORT_SIDE = 224, 256
+#: Mean and standard deviation of ImageNet's red, green and blue, values 0…1 (notebook, ``color_normalize``).
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+#: A larger picture is refused before it is decoded: decoded it would take 3 bytes per pixel.
+MAX_PIXELS = 100_000_000
+#: Kept pictures have no shorter side than this: twice what the network's crop needs.
+KEPT_SHORT_SIDE = 512
+_JPEG_MAX_SIDE = 65_500
+_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
+
+Pixels = NDArray[np.uint8]
+
+
+class NotAPicture(ValueError):
+    """The bytes are not a picture that can be decoded; the message says why."""
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode as 8-bit RGB; transparency is laid on white, as the notebook's ``rgba2rgb`` does."""
+    if image.mode in _SIXTEEN_BIT_MODES:
+        values = np.asarray(image, dtype=np.float64)
+        depth = 65535.0 if values.max(initial=0) > 255 else 255.0
+        image = Image.fromarray(np.uint8(np.clip(values / depth, 0, 1) * 255 + 0.5))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        opaque = rgba2rgb(np.asarray(image.convert("RGBA")))
+        return Image.fromarray(np.uint8(np.round(opaque * 255)))
+    return image.convert("RGB")
+
+
+def decode(data: bytes) -> Image.Image:
+    """Decode any picture (JPEG, PNG, WebP …; greyscale, CMYK, palette, alpha, 16 bit) as upright 8-bit RGB.
+
+    Raises:
+        NotAPicture: not a picture, truncated, or of more than `MAX_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise NotAPicture(f"{width} × {height} px is more than {MAX_PIXELS // 10**6} megapixels")
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except NotAPicture:
+        raise
+    except Image.DecompressionBombError as error:
+        raise NotAPicture(f"more than {MAX_PIXELS // 10**6} megapixels") from error
+    except Exception as error:  # Pillow's decoders raise a dozen types for damaged data
+        reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else f"damaged ({error})"
+        raise NotAPicture(reason) from error
+
+
+def resize_short(image: Image.Image, size: int = SHORT_SIDE) -> Image.Image:
+    """Resize, with anti-aliasing, so that the shorter side is ``size`` px.
+
+    >>> resize_short(Image.new("RGB", (512, 1024)), 256).size
+    (256, 512)
+    """
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def center_view(image: Image.Image) -> Image.Image:
+    """The notebook's ``resize_short`` and ``center_crop``: the middle CROP × CROP px."""
+    image = resize_short(image)
+    left, top = ((side - CROP) // 2 for side in image.size)
+    return image.crop((left, top, left + CROP, top + CROP))
+
+
+def random_view(image: Image.Image, chance: random.Random, smallest: float = 0.3) -> Image.Image:
+    """A random part of the picture as CROP × CROP px, mirrored half of the time.
+
+    The part covers ``smallest``…1 of the area at an aspect ratio of 3/4…4/3, as in Szegedy et al. 2014,
+    section 6 (with .3 for its .08: what makes the picture a hotdog should stay in it).
+    """
+    width, height = image.size
+    for _ in range(10):
+        area = chance.uniform(smallest, 1) * width * height
+        aspect = (4 / 3) ** chance.uniform(-1, 1)
+        part_width, part_height = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+        if 0 < part_width <= width and 0 < part_height <= height:
+            break
+    else:
+        part_width = part_height = min(width, height)
+    left, top = chance.randint(0, width - part_width), chance.randint(0, height - part_height)
+    box = (left, top, left + part_width, top + part_height)
+    view = image.resize((CROP, CROP), Image.Resampling.BILINEAR, box=box)
+    return ImageOps.mirror(view) if chance.random() < 0.5 else view
+
+
+def views(image: Image.Image, count: int, seed: str) -> list[Image.Image]:
+    """``count`` views of a picture: the centre, its mirror image, then random ones that ``seed`` decides."""
+    center = center_view(image)
+    chance = random.Random(seed)
+    fixed = [center, ImageOps.mirror(center)][:count]
+    return fixed + [random_view(image, chance) for _ in range(count - len(fixed))]
+
+
+def to_tensor(crops: list[Image.Image]) -> NDArray[np.float32]:
+    """Stack equally large RGB crops as the network's input: (n, 3, height, width), normalised per channel."""
+    pixels = np.stack([np.asarray(crop) for crop in crops])
+    scale, offset = 1 / (255 * STD), MEAN / STD
+    return np.ascontiguousarray((pixels * scale - offset).transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def to_pixels(tensor: NDArray[np.float32]) -> Pixels:
+    """The inverse of `to_tensor` for one picture: (3, height, width) to (height, width, 3), values 0…255.
+
+    >>> crop = Image.new("RGB", (2, 2), (10, 20, 30))
+    >>> to_pixels(to_tensor([crop])[0])[0, 0].tolist()
+    [10, 20, 30]
+    """
+    pixels = (tensor.transpose(1, 2, 0) * STD + MEAN) * 255
+    return np.uint8(np.clip(np.round(pixels), 0, 255))
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether the bytes of a picture are a JPEG or PNG that already is upright RGB."""
+    with Image.open(io.BytesIO(data)) as image:
+        is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        is_rgb = image.mode == "RGB" and "transparency" not in image.info
+        return is_upright and is_rgb and image.format in ("JPEG", "PNG")
+
+
+def normalise(data: bytes) -> tuple[str, bytes]:
+    """What is kept of a picture: its id, and encoded bytes of it as upright RGB, shorter side at most 512 px.
+
+    The id is the SHA-256 of the size and the pixels before any shrinking, so that the same picture in another
+    container has the same. The bytes stay as they are if that is enough, or else become a JPEG.
+
+    Raises:
+        NotAPicture: as `decode` does, or longer than a JPEG can be.
+    """
+    image = decode(data)
+    if max(image.size) > _JPEG_MAX_SIDE:
+        raise NotAPicture(f"{max(image.size)} px is longer than {_JPEG_MAX_SIDE} px")
+    digest = hashlib.sha256(f"{image.width} {image.height} ".encode())
+    digest.update(image.tobytes())
+    if min(image.size) > KEPT_SHORT_SIDE:
+        image = resize_short(image, KEPT_SHORT_SIDE)
+    elif _is_plain(data):
+        return digest.hexdigest(), data
+    kept = io.BytesIO()
+    image.save(kept, "JPEG", quality=95, subsampling=0)
+    return digest.hexdigest(), kept.getvalue()

@@ -1,0 +1,84 @@
+"""Learning curves, confusion matrix and picture grids, as matplotlib figures without a screen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cnn.checkpoints import Epoch
+from cnn.files import atomic_file
+from cnn.metrics import Confusion
+
+_DOTS_PER_INCH = 110
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
+
+
+def learning_curves(history: Sequence[Epoch]) -> Figure:
+    """Loss, accuracy and F1 over the epochs of all stages; a line marks the epoch that was kept."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    axes: list[Axes] = list(figure.subplots(1, 3))
+    numbers = np.arange(len(history))
+    kept = int(np.argmax([epoch["validation_f1"] for epoch in history]))
+    for axis, name in zip(axes, ("loss", "accuracy", "f1"), strict=True):
+        for side, style in (("train", "--"), ("validation", "-")):
+            values = [epoch.get(f"{side}_{name}", np.nan) for epoch in history]
+            if not np.isnan(values).all():
+                axis.plot(numbers, values, style, marker=".", label=side)
+        axis.axvline(kept, color="grey", linewidth=0.8, linestyle=":")
+        axis.set(title="F1" if name == "f1" else name, xlabel="epoch (0: before training)")
+        if name != "loss":
+            axis.set_ylim(0, 1.02)
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    return figure
+
+
+def confusion_plot(confusions: dict[str, Confusion], classes: Sequence[str]) -> Figure:
+    """One matrix per split, counts written into the cells; rows are the truth."""
+    side = max(3.6, 0.7 * len(classes) + 2)
+    figure = Figure(figsize=(side * len(confusions), side), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(confusions)))
+    for axis, (split, confusion) in zip(axes, confusions.items(), strict=True):
+        shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(confusion):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
+        ticks = range(len(classes))
+        axis.set_xticks(ticks, classes, rotation=30, ha="right")
+        axis.set_yticks(ticks, classes)
+        axis.set(title=f"{split}: {confusion.sum():,} pictures", xlabel="answer", ylabel="truth")
+    return figure
+
+
+def picture_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> Figure:
+    """Pictures with captions, one titled row each; rows may differ in length."""
+    columns = max(1, *(len(row) for row in rows.values()))
+    figure = Figure(figsize=(1.75 * columns, 2.25 * len(rows)), layout="constrained")
+    for part, (title, items) in zip(np.atleast_1d(figure.subfigures(len(rows), 1)), rows.items(), strict=True):
+        part.suptitle(title, fontsize=10, x=0.01, ha="left")
+        for axis, item in zip(np.atleast_1d(part.subplots(1, columns)), [*items, *[None] * columns], strict=False):
+            axis.axis("off")
+            if item:
+                axis.imshow(item[0])
+                axis.set_title(item[1], fontsize=7)
+    return figure
+
+
+def seen_by_network(picture: Image.Image, crop: Image.Image, answer: str) -> Figure:
+    """The notebook's ``classify_hotdog`` plot: the picture, and beside it what the network sees."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    for axis, image, title in zip(figure.subplots(1, 2), (picture, crop), ("picture", "what the network sees"), strict=True):
+        axis.imshow(image)
+        axis.set_title(title, fontsize=9)
+        axis.axis("off")
+    figure.suptitle(answer)
+    return figure

@@ -1,0 +1,178 @@
+"""Model versions: one folder each, never edited once published, and a file that names the best of them."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn.backend import Device, mx
+from cnn.checkpoints import load_checkpoint
+from cnn.classifier import CLASSES_FILE, PARAMETERS_FILE, Classifier
+from cnn.datasets import Dataset
+from cnn.errors import UserError
+from cnn.evaluation import predict_split
+from cnn.files import atomic_file, atomic_folder, file_digest
+from cnn.model_card import model_card
+from cnn.pictures import CROP, MEAN, SHORT_SIDE, STD
+
+CHAMPION_FILE, MANIFEST_FILE = "champion.json", "manifest.json"
+_VERSION = re.compile(r"v\d{4,}")
+_SOFTWARE = ("numpy", "pillow", "scikit-image", "pyarrow", "prefect")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained network that asks to be published, and what the manifest says of where it comes from.
+
+    ``origin`` holds what the manifest keeps as it is: data, weights, recipe, seed, device, each with its digest.
+    """
+
+    name: str
+    checkpoint: Path
+    report: Path
+    dataset: Dataset
+    positive: int | None
+    origin: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a version became the champion, and why, as a sentence."""
+
+    promoted: bool
+    reason: str
+
+
+def read_manifest(version: Path) -> dict[str, Any]:
+    """A published version's manifest."""
+    return json.loads((version / MANIFEST_FILE).read_text())
+
+
+def versions(folder: Path) -> list[Path]:
+    """The published versions in a model's folder, oldest first."""
+    found = [path for path in folder.glob("v*") if _VERSION.fullmatch(path.name) and (path / MANIFEST_FILE).exists()]
+    return sorted(found, key=lambda path: int(path.name[1:]))
+
+
+def champion(folder: Path) -> Path | None:
+    """The version that ``champion.json`` names, or None if nothing is published.
+
+    Raises:
+        UserError: the file names a version that is not there.
+    """
+    file = folder / CHAMPION_FILE
+    if not file.exists():
+        return None
+    try:
+        version = folder / json.loads(file.read_text())["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{file}: expected {{"version": "v0001", …}}; delete it and publish again.') from error
+    if not (version / MANIFEST_FILE).exists():
+        raise UserError(f"{file}: names {version.name}, which is not there; delete the file and publish again.")
+    return version
+
+
+def publish(candidate: Candidate, models: Path, devices: Sequence[Device]) -> Path:
+    """Write a candidate as the next version and, if it is not worse, make it the champion.
+
+    A candidate that is published already is not published again. Returns the version's folder.
+    """
+    folder = models / candidate.name
+    digest = file_digest(candidate.checkpoint)
+    for version in versions(folder):
+        manifest = read_manifest(version)
+        if manifest["checkpoint"] == digest and manifest["data"]["digest"] == candidate.origin["data"]["digest"]:
+            break
+    else:
+        version = _write_version(candidate, folder, digest, devices)
+    return version
+
+
+def _write_version(candidate: Candidate, folder: Path, digest: str, devices: Sequence[Device]) -> Path:
+    decision = decide(candidate, folder, devices)
+    number = max((int(path.name[1:]) for path in versions(folder)), default=0) + 1
+    version = folder / f"v{number:04d}"
+    with atomic_folder(version, existing="refuse") as temporary:
+        for file in sorted(candidate.report.iterdir()):
+            shutil.copyfile(file, temporary / file.name)
+        _write_network(candidate, temporary)
+        manifest = _manifest(candidate, version, digest, decision)
+        (temporary / "README.md").write_text(model_card(manifest))
+        manifest["files"] = {file.name: file_digest(file) for file in sorted(temporary.iterdir())}
+        (temporary / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2, ensure_ascii=False))
+    if decision.promoted:
+        promote(version, manifest)
+    return version
+
+
+def promote(version: Path, manifest: dict[str, Any]) -> None:
+    """Make a version the champion of its folder, in a single step."""
+    entry = {"version": version.name, "metrics": manifest["metrics"], "since": manifest["created"]}
+    with atomic_file(version.parent / CHAMPION_FILE) as temporary:
+        temporary.write_text(json.dumps(entry, indent=2))
+
+
+def decide(candidate: Candidate, folder: Path, devices: Sequence[Device]) -> Decision:
+    """Whether a candidate may replace the champion: only if its validation F1 on the same pictures is not worse."""
+    best = champion(folder)
+    if best is None:
+        return Decision(True, "It is the first version.")
+    manifest = read_manifest(best)
+    if manifest["classes"] != list(candidate.dataset.classes):
+        return Decision(True, f"The classes changed, so {best.name} cannot be compared.")
+    mine = json.loads((candidate.report / "metrics.json").read_text())["metrics"]["validation"]["f1"]
+    if manifest["data"]["digest"] == candidate.origin["data"]["digest"]:
+        theirs = manifest["metrics"]["validation"]["f1"]
+    else:  # its own figure rests on other pictures
+        answers = predict_split(Classifier.load(best, devices), candidate.dataset, "validation")
+        theirs = answers.scores(candidate.positive)["f1"]
+    compared = f"validation F1 {mine:.4f} against {theirs:.4f} of {best.name} on the same pictures"
+    if mine >= theirs:
+        return Decision(True, f"Not worse than the champion: {compared}.")
+    return Decision(False, f"Worse than the champion: {compared}.")
+
+
+def _write_network(candidate: Candidate, folder: Path) -> None:
+    """The network as Gluon parameters, as symbol with parameters, and as ONNX with any batch size."""
+    classes = candidate.dataset.classes
+    net = Classifier(load_checkpoint(candidate.checkpoint).parameters, classes, [mx.cpu()]).net
+    (folder / CLASSES_FILE).write_text(json.dumps(list(classes), ensure_ascii=False))
+    net.save_parameters(str(folder / PARAMETERS_FILE))
+    net(mx.nd.zeros((1, 3, CROP, CROP)))
+    net.export(str(folder / "squeezenet1_1"))
+    mx.onnx.export_model(
+        str(folder / "squeezenet1_1-symbol.json"),
+        str(folder / "squeezenet1_1-0000.params"),
+        [(1, 3, CROP, CROP)],
+        [np.float32],
+        str(folder / "squeezenet1_1.onnx"),
+        dynamic=True,
+        dynamic_input_shapes=[("batch", 3, CROP, CROP)],
+    )
+
+
+def _manifest(candidate: Candidate, version: Path, digest: str, decision: Decision) -> dict[str, Any]:
+    report = json.loads((candidate.report / "metrics.json").read_text())
+    positive = candidate.positive
+    return {
+        "name": candidate.name,
+        "version": version.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "classes": list(candidate.dataset.classes),
+        "positive": None if positive is None else candidate.dataset.classes[positive],
+        "metrics": report["metrics"],
+        "confusion": report["confusion"],
+        "promoted": decision.promoted,
+        "why": decision.reason,
+        **candidate.origin,
+        "checkpoint": digest,
+        "input": {"short_side": SHORT_SIDE, "crop": CROP, "mean": MEAN.tolist(), "std": STD.tolist()},
+        "software": {"mxnet": mx.__version__, **{package: installed(package) for package in _SOFTWARE}},
+    }

@@ -1,0 +1,13 @@
+"""One Prefect task per step: caching, progress and logging around what `cnn` does."""
+
+import os
+
+# Read by Prefect at its import. The pipeline calls no address except for what it was asked to download.
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "cnn")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # the first start takes 30 s
+
+from prefect import flow, task  # noqa: E402  (after its settings)
+
+__all__ = ["flow", "task"]

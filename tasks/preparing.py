@@ -1,0 +1,39 @@
+"""From a source to what training reads: a dataset, features, records."""
+
+from pathlib import Path
+
+from cnn.backend import pick_devices
+from cnn.datasets import Dataset, prepare as prepare_dataset
+from cnn.features import Embedder, FeatureStore, embed_split
+from cnn.files import Reference, text_digest
+from cnn.packing import pack_dataset
+from cnn.weights import read_weights
+from tasks.steps import code_digest, step
+
+
+@step("prepare {source.kind}")
+def prepare(source: Reference, store: Path, second_part_validates: bool) -> Reference:
+    """One Parquet file per split, beside a report of what was left out and why."""
+    suffix = "-notebook" if second_part_validates else ""
+    folder = store / "datasets" / f"{source.path.stem}-{text_digest(source.path)[:8]}{suffix}"
+    prepare_dataset(source.path, folder, second_part_validates)
+    return Reference.to(folder, "dataset")
+
+
+@step("embed {views} views")
+def embed(dataset: Reference, weights: Reference, views: int, seed: int, device: str, store: Path) -> Reference:
+    """The frozen features of every training view and of the validation pictures; only new pictures are run."""
+    recipe = text_digest(weights.digest, views, seed, code_digest("cnn.features"))
+    folder = store / "features" / f"{dataset.path.name}-{recipe[:12]}"
+    pictures, embedder = Dataset.open(dataset.path), Embedder(read_weights(weights.path), pick_devices(device))
+    for split, count in (("train", views), ("validation", 1)):
+        embed_split(pictures, split, FeatureStore(folder / split, count), embedder, seed)
+    return Reference.to(folder, "features")
+
+
+@step("pack records")
+def pack(dataset: Reference, store: Path) -> Reference:
+    """Training and validation pictures as MXNet records, for stages that augment pictures anew each epoch."""
+    folder = store / "records" / dataset.path.name
+    pack_dataset(Dataset.open(dataset.path), folder)
+    return Reference.to(folder, "records")

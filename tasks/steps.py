@@ -1,0 +1,158 @@
+"""What makes a function a step of the pipeline: cached while its files are intact, watched, and plain in its errors."""
+
+import ast
+import errno
+import functools
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from prefect import Task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import CachePolicy
+from prefect.context import TaskRunContext
+from pydantic import BaseModel
+
+from cnn.errors import UserError
+from cnn.files import Reference, text_digest
+from cnn.progress import observed_by
+from tasks import task
+
+Result = TypeVar("Result", bound=Reference)
+_OURS = ("cnn", "tasks")
+_DISK_ERRORS = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+
+
+@functools.cache
+def _source(name: str) -> tuple[str, frozenset[str]]:
+    """A module's code without comments and docstrings, and which modules of ours it imports."""
+    spec = importlib.util.find_spec(name)
+    assert spec and spec.origin
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in _OURS:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            imported |= {n for n in names if _is_module(n)} | {node.module}
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            del body[0]
+    return ast.dump(tree), frozenset(imported)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@functools.cache
+def code_digest(module: str) -> str:
+    """Digest of a module's code and of all modules of ours that it leads to; comments and docstrings do not count."""
+    seen: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen[name], imported = _source(name)
+            waiting += imported
+    return text_digest(*(part for name in sorted(seen) for part in (name, seen[name])))
+
+
+def _identity(value: Any) -> str:
+    """What of an input decides the result: a reference's content, not its place."""
+    if isinstance(value, Reference):
+        return value.digest
+    return value.model_dump_json() if isinstance(value, BaseModel) else str(value)
+
+
+class WhileIntact(CachePolicy):
+    """Cached by inputs and code, for as long as the file or folder that the result refers to has its digest."""
+
+    def compute_key(
+        self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
+    ) -> str:
+        """The cache key; a cached result whose files are gone or altered is forgotten first."""
+        fn = task_ctx.task.fn
+        values = [part for name in sorted(inputs) for part in (name, _identity(inputs[name]))]
+        key = text_digest(fn.__qualname__, code_digest(fn.__module__), *values)
+        store = task_ctx.result_store
+        if store.exists(key):
+            reference = store.read(key).result
+            if not (isinstance(reference, Reference) and reference.is_intact()):
+                logging.getLogger("cnn").info("%s: gone or altered since it was made; making it again", reference)
+                store.result_storage.write_path(key, content=b"")  # unreadable, so it counts as missing
+        return key
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn what the operating system says of disks and permissions into a sentence."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"{error.filename} may not be read or written; change its permissions or name another.") from error
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        place = f" at {error.filename}" if error.filename else ""
+        raise UserError(
+            f"Nothing more can be written{place}: {_DISK_ERRORS[error.errno]}; free some space and run the same "
+            "command again, it goes on from here."
+        ) from error
+
+
+class _ProgressArtifact:
+    """A progress bar in the Prefect UI, made when there is first something to show."""
+
+    def __init__(self) -> None:
+        self._id: UUID | None = None
+
+    def __call__(self, description: str, fraction: float) -> None:
+        percent = round(100 * fraction, 1)
+        if self._id is None:
+            self._id = create_progress_artifact(percent, description=description)  # type: ignore[assignment]
+        else:
+            update_progress_artifact(self._id, percent, description=description)
+
+
+def step(run_name: str) -> Callable[[Callable[..., Result]], Task[..., Result]]:
+    """Make a function that returns a `Reference` a cached Prefect task whose runs are called ``run_name``.
+
+    ``run_name`` may hold the function's parameters in braces, as Prefect's ``task_run_name``.
+    """
+
+    def decorate(function: Callable[..., Result]) -> Task[..., Result]:
+        @functools.wraps(function)
+        def guarded(*arguments: Any, **named: Any) -> Result:
+            with _plain_errors(), observed_by(_ProgressArtifact()):
+                return function(*arguments, **named)
+
+        return task(
+            guarded,
+            name=function.__name__.replace("_", " "),
+            task_run_name=run_name,
+            cache_policy=WhileIntact(),
+            result_serializer="json",
+            cache_result_in_memory=False,
+        )
+
+    return decorate
+
+
+class _SentenceOnly(logging.Filter):
+    """Drops the traceback from Prefect's record of a `UserError`: its sentence says everything."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], UserError):
+            record.msg, record.args, record.exc_info = str(record.exc_info[1]), (), None
+        return True
+
+
+for _name in ("prefect.task_runs", "prefect.flow_runs"):
+    logging.getLogger(_name).addFilter(_SentenceOnly())
