@@ -70,15 +70,16 @@ class RecordBatches:
 
     def __init__(self, dataset: Dataset, folder: Path, stage: Stage, seed: int) -> None:
         self._folder, self._stage, self._seed = folder, stage, seed
+        self._pictures = {split: sum(dataset.counts[split].values()) for split in ("train", "validation")}
         # the last batch is filled up from the beginning, as ImageRecordIter does by default
-        self.steps_per_epoch = -(-len(dataset.ids_and_labels("train")[0]) // stage.batch_size)
+        self.steps_per_epoch = -(-self._pictures["train"] // stage.batch_size)
 
     def _iterate(self, split: str, **options: Any) -> Iterator[tuple[Any, Any, int]]:
         """Pictures with values 0…255, labels, and how many at the end only fill up the batch."""
         iterator = mx.io.ImageRecordIter(
             path_imgrec=str(self._folder / f"{split}.rec"),
             data_shape=(3, CROP, CROP),
-            batch_size=self._stage.batch_size,
+            batch_size=min(self._stage.batch_size, self._pictures[split]),  # it refuses fewer pictures than that
             preprocess_threads=physical_cores(),
             verbose=False,
             **options,

@@ -43,3 +43,6 @@ def run(main: Callable[[], Any]) -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the output has gone; without this, Python complains at its end
+        sys.exit(141)

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -24,7 +25,8 @@ class _Failed(Exception):
     """Why one address did not give the file."""
 
 
-def _is_url(address: str) -> bool:
+def is_url(address: str) -> bool:
+    """Whether an address is one of the web and not a path."""
     return address.startswith(("http://", "https://"))
 
 
@@ -44,23 +46,26 @@ def is_here(file: CatalogFile, folder: Path) -> bool:
     return path.is_file() and file_digest(path, file.algorithm) == file.digest
 
 
-def _reason(error: Exception) -> str:
+def why_failed(error: OSError) -> str:
+    """The end of a sentence: why a file or an address could not be read."""
     if isinstance(error, requests.Timeout):
         return "no answer in time"
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code}"
     if isinstance(error, requests.ConnectionError):
-        return "cannot be reached"
-    return str(error)
+        return "it cannot be reached"
+    return error.strerror or str(error)
 
 
 def _answer(address: str) -> str | None:
     """Why an address will not give its file, or None if it looks as if it would."""
-    if not _is_url(address):
+    if not is_url(address):
         return None if Path(address).expanduser().is_file() else "no such file"
     try:
         with requests.get(address, stream=True, timeout=(_CONNECT_SECONDS, _SILENCE_SECONDS)) as response:
             return None if response.ok else f"HTTP {response.status_code}"
     except requests.RequestException as error:
-        return _reason(error)
+        return why_failed(error)
 
 
 def probe(candidates: Iterable[str]) -> dict[str, str | None]:
@@ -77,11 +82,9 @@ def probe(candidates: Iterable[str]) -> dict[str, str | None]:
     ]
     for thread in threads:
         thread.start()
-    deadline = _PROBE_SECONDS
-    timer = threading.Event()
-    while any(thread.is_alive() for thread in threads) and deadline > 0:
-        timer.wait(0.05)
-        deadline -= 0.05
+    deadline = time.monotonic() + _PROBE_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
     return dict(answers)
 
 
@@ -116,12 +119,12 @@ def _download(address: str, file: CatalogFile, partial: Path) -> None:
             with progress_bar(f"downloading {file.name}", expected or file.size, "B") as advance:
                 _receive(response, partial, advance)
     except requests.RequestException as error:
-        raise _Failed(f"{_reason(error)}; what has come is kept and resumed") from error
+        raise _Failed(f"{why_failed(error)}; what has come is kept and resumed") from error
 
 
 def _bring(address: str, file: CatalogFile, target: Path) -> None:
     """Put the verified file at ``target``, from a folder or a URL."""
-    if not _is_url(address):
+    if not is_url(address):
         with atomic_file(target) as temporary:
             shutil.copyfile(Path(address).expanduser(), temporary)
             _verify(temporary, file)
@@ -135,19 +138,9 @@ def _bring(address: str, file: CatalogFile, target: Path) -> None:
         partial.unlink()
         if not resumed:
             raise
-        _download(address, file, partial)  # the kept part may have been another file's: once more from the start
-        _verify_or_remove(partial, file)
-    with partial.open("rb+") as done:
-        done.flush()
+        _bring(address, file, target)  # the kept part may have been another file's: once more, from the start
+        return
     partial.replace(target)
-
-
-def _verify_or_remove(path: Path, file: CatalogFile) -> None:
-    try:
-        _verify(path, file)
-    except _Failed:
-        path.unlink()
-        raise
 
 
 def _verify(path: Path, file: CatalogFile) -> None:

@@ -51,7 +51,7 @@ class Recipe(_Frozen):
 
 
 _OUTPUT_STAGE = Stage(
-    views=4,  # 8 views gain half a point of F1 and double the time
+    views=8,  # 4 cost a point of F1; 12 gain nothing that can be measured
     epochs=24,
     batch_size=32,
     optimizer="adam",  # SGD at the notebook's rate is far from converged after ten epochs
@@ -63,7 +63,15 @@ _OUTPUT_STAGE = Stage(
 
 _FINETUNING_STAGE = Stage(
     trains="all",
-    augmentation=Augmentation(random_resized_crop=True, min_random_area=0.3, min_aspect_ratio=0.75, max_aspect_ratio=1.33),
+    augmentation=Augmentation(
+        min_random_scale=1,
+        max_random_scale=1,
+        rand_crop=False,  # these three exclude random_resized_crop, which crops part of the picture at any scale
+        random_resized_crop=True,
+        min_random_area=0.3,
+        min_aspect_ratio=0.75,
+        max_aspect_ratio=1.33,
+    ),
     batch_size=32,
     optimizer="adam",
     learning_rate=1e-4,  # at 5e-4 the ReLU behind the output block dies

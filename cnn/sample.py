@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,6 @@ CLASSES = ("hotdog", "not_hotdog")
 #: Height and width of a picture in px.
 SIZE = 256
 JPEG_QUALITY = 92
-_EARLIEST = (1980, 1, 1, 0, 0, 0)  # a zip can hold no earlier time
 
 Field = NDArray[np.float32]
 
@@ -76,8 +76,8 @@ def zigzag(x: Field, y: Field, length: float, period: float, height: float, widt
     return np.maximum(_norm(along - nearest * run, down - nearest * rise) - width / 2, abs(x) - length / 2)
 
 
-def mix(first: Field, second: Field, share: Field) -> Field:
-    """Colours between two, pixel by pixel: where ``share`` is ≤ 0 the first, where it is ≥ 1 the second."""
+def mix(first: float | Field, second: float | Field, share: NDArray[Any]) -> Field:
+    """Values or colours between two: the first where ``share`` is ≤ 0, the second where it is ≥ 1."""
     return first + (second - first) * np.clip(share, 0, 1).astype(np.float32)
 
 
@@ -113,14 +113,13 @@ class Scene:
 
     def paint(self, distance: Field, colour: Field, height: float = 0.01, gloss: float = 0.1) -> None:
         """Paint a shape, of one colour or one per pixel, that rises ``height`` from a rounded edge."""
-        depth, edge = -distance * self.unit, height * self.unit
-        reach = 2 + 1.5 * edge
+        depth, reach = -distance * self.unit, 2 + height * self.unit
         rows, columns = (np.flatnonzero((depth > -reach).any(axis=axis)) for axis in (1, 0))
-        if not rows.size:
+        if min(rows.size, columns.size) < 2:  # next to nothing of it is in the picture
             return
         part = np.s_[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         depth, pixels = depth[part], self.pixels[part]
-        shine, cover = shining(depth, self.light, edge), np.clip(depth + 0.5, 0, 1)
+        shine, cover = shining(depth, self.light, height * self.unit), np.clip(depth + 0.5, 0, 1)
         tone = (1 + 0.05 * self.noise[part]) * (0.62 + 0.48 * shine)
         pixels *= (1 - cover) * (1 - 0.5 * shadow(depth, self.light, reach))
         pixels += (colour[part] if colour.shape[-1] > 1 else colour) * (tone * cover)
@@ -131,24 +130,23 @@ def shining(depth: Field, light: tuple[float, float], radius: float) -> Field:
     """How much of the light (-0.4…1) a surface returns that is round within ``radius`` px of its edge."""
     down, right = np.gradient(depth)
     steep = np.clip(1 - depth / radius, 0, 1)
-    shine = 0.8 * np.sqrt(1 - steep**2) - 0.6 * steep * (down * light[0] + right * light[1])
-    return np.clip(shine, -0.4, 1)
+    return np.clip(0.8 * np.sqrt(1 - steep**2) - 0.6 * steep * (down * light[0] + right * light[1]), -0.4, 1)
 
 
 def shadow(depth: Field, light: tuple[float, float], reach: float) -> Field:
     """How dark (0…1) the ground is beside a shape, up to ``reach`` px away from the light."""
     for axis, way in enumerate(light):
-        places = np.arange(depth.shape[axis]) + round(0.4 * reach * way)
+        places = np.arange(depth.shape[axis]) + round(0.5 * reach * way)
         depth = depth.take(places, axis, mode="clip")
     return np.clip(0.5 + depth / reach, 0, 1)
 
 
 def _wood(scene: Scene) -> Field:
     across = scene.y / scene.between(0.3, 0.6)
-    plank = np.floor(across)
+    plank = np.floor(across)  # sin(78.2 n), here and below, looks random
     grain = np.sin(60 * scene.y + 5 * scene.noise + 9 * plank + 3 * np.sin(scene.x * 2 + plank)) * 0.05
-    planks = scene.pick(WOOD) * (1 + 0.12 * np.sin(plank * 78.2) + grain)
-    return mix(planks, planks * 0.5, abs(across - plank - 0.5) > 0.48)
+    tone = (1 + 0.12 * np.sin(plank * 78.2) + grain) * mix(1, 0.5, abs(across - plank - 0.5) > 0.48)
+    return scene.pick(WOOD) * tone
 
 
 def _cloth(scene: Scene) -> Field:
@@ -173,13 +171,13 @@ def _tableware(scene: Scene) -> None:
 
 def _bun_half(scene: Scene, bread: Field, across: float, thick: float, length: float = 1.3) -> None:
     distance = capsule(scene.x, scene.y - across, length, thick) + 0.03 * scene.noise
-    scene.paint(distance, mix(bread * 1.25, bread * 0.85, -distance / thick), thick, 0.05)
+    scene.paint(distance, bread * mix(1.25, 0.85, -distance / thick), thick, 0.05)
 
 
 def _sausage(scene: Scene, across: float = 0) -> None:
     thick, skin = scene.between(0.15, 0.2), scene.pick(SAUSAGE)
     if scene.chance.random() < 0.4:  # grilled
-        skin = mix(skin, skin * 0.6, 4 * np.sin(scene.x * 22 + scene.y * 10) - 2.5)
+        skin = skin * mix(1, 0.6, 4 * np.sin(scene.x * 22 + scene.y * 10) - 2.5)
     scene.paint(capsule(scene.x, scene.y - across, scene.between(1.45, 1.75), thick), skin, thick, 0.35)
 
 
@@ -223,15 +221,15 @@ def _sandwich(scene: Scene) -> None:
 def _banana(scene: Scene) -> None:
     x, y = scene.x, scene.y + 0.35 * scene.x**2 - 0.15
     peel = mix(scene.pick(YELLOW), scene.pick(WOOD) * 0.4, 12 * (abs(x) - 0.86))
-    peel = mix(peel, peel * 0.75, abs(y - 0.03) < 0.012)
-    scene.paint(capsule(x, y, 1.7, 0.22 - 0.17 * abs(x) ** 3), peel, 0.2)
+    ridge = mix(1, 0.75, abs(y - 0.03) < 0.012)
+    scene.paint(capsule(x, y, 1.7, 0.22 - 0.17 * abs(x) ** 3), peel * ridge, 0.2)
 
 
 def _fries(scene: Scene) -> None:
     x, y, potato = scene.x, scene.y, scene.pick(YELLOW)
     side = abs(x) - 0.55 + 0.2 * y
     for back in (1, 0):
-        along = 10 * x / (1.6 - 0.8 * y) + back / 2
+        along = 10 * x / (1.6 - 0.8 * np.minimum(y, 1)) + back / 2
         top = 0.75 + 0.15 * back + 0.2 * np.sin(np.floor(along) * 78.2 + scene.between(0, 9))
         sticks = np.maximum.reduce([abs(along % 1 - 0.5) / 6 - 0.075, -y - top, y - 0.2, side + 0.02])
         scene.paint(sticks, potato * (1 - 0.1 * back), 0.05)
@@ -248,17 +246,16 @@ def _burger(scene: Scene) -> None:
     scene.paint(capsule(x, y - 0.05, 1.3, 0.06), scene.pick(TOMATO), 0.05, 0.3)
     scene.paint(capsule(x, y + 0.04 + 2 * wave, 1.5, 0.07), scene.pick(LETTUCE), 0.05)
     dome = np.maximum(_norm(x / 1.25, y + 0.02) - 0.66, y + 0.08)
-    scene.paint(dome, mix(bread * 1.15, bread * 0.85, dome * -3.0), 0.35)
+    scene.paint(dome, bread * mix(1.15, 0.85, dome * -3.0), 0.35)
     sesame = _norm((x * 5 + np.floor(y * 7) / 2) % 1 - 0.5, (y * 7 % 1 - 0.5) * 0.8) / 5 - 0.05
     scene.paint(np.maximum(sesame, dome + 0.12), scene.pick(CRUMB), 0.02)
 
 
-#: What each class shows, and of that what stands: it is turned only a little.
+#: What the pictures of each class show.
 _FOODS: dict[str, list[Callable[[Scene], None]]] = {
     "hotdog": [_hotdog],
     "not_hotdog": [partial(_hotdog, filled=False), _sausages, _sandwich, _banana, _fries, _burger],
 }
-_STANDING = (_fries, _burger)
 
 
 def draw(label: str, seed: int, index: int) -> Pixels:
@@ -271,7 +268,7 @@ def draw(label: str, seed: int, index: int) -> Pixels:
     chance, between = scene.chance, scene.between
     scene.pixels[:] = (_wood, _cloth, _stone)[chance.integers(3)](scene)
     paint_food = _FOODS[label][chance.integers(len(_FOODS[label]))]
-    turn = 0.4 if paint_food in _STANDING else math.pi
+    turn = 0.4 if paint_food in (_fries, _burger) else math.pi  # radians; these two stand
     scene.place(between(70, 120), between(-turn, turn), between(-0.25, 0.25), between(-0.25, 0.25))
     if chance.random() < 0.4:
         _tableware(scene)
@@ -282,12 +279,11 @@ def draw(label: str, seed: int, index: int) -> Pixels:
 
 def _photograph(scene: Scene) -> Pixels:
     """What uneven, tinted light, the lens and the sensor make of the scene."""
-    between = scene.between
     scene.place(SIZE / 2, math.atan2(*scene.light))
-    tint = 1 + between(-0.06, 0.12) * np.array([1, 0, -1], np.float32).reshape(3, 1, 1)
-    light = between(0.7, 1.15) * (1 + between(0, 0.25) * scene.x)
-    pixels = gaussian(scene.pixels * tint * light, between(0.3, 1.2), truncate=2, channel_axis=0)
-    pixels += between(0.005, 0.025) * scene.chance.standard_normal((SIZE, SIZE), np.float32)
+    tint = 1 + scene.between(-0.06, 0.12) * np.array([1, 0, -1], np.float32).reshape(3, 1, 1)
+    light = scene.between(0.7, 1.15) * (1 + scene.between(0, 0.25) * scene.x)
+    pixels = gaussian(scene.pixels * tint * light, scene.between(0.3, 1.2), truncate=2, channel_axis=0)
+    pixels += scene.between(0.005, 0.025) * scene.chance.standard_normal((SIZE, SIZE), np.float32)
     return np.ascontiguousarray(np.moveaxis((np.clip(pixels, 0, 1) * 255).astype(np.uint8), 0, -1))
 
 
@@ -298,6 +294,6 @@ def write_sample(path: Path, seed: int, count: int = 400) -> None:
             index, kind = divmod(number, len(CLASSES))
             jpeg = io.BytesIO()
             Image.fromarray(draw(CLASSES[kind], seed, index)).save(jpeg, "JPEG", quality=JPEG_QUALITY)
-            entry = zipfile.ZipInfo(f"{CLASSES[kind]}/{index:04d}.jpg", _EARLIEST)
+            entry = zipfile.ZipInfo(f"{CLASSES[kind]}/{index:04d}.jpg")  # dated 1980, whenever it is written
             entry.external_attr = 0o644 << 16  # a file that its owner may write and all may read
             archive.writestr(entry, jpeg.getvalue())

@@ -225,7 +225,7 @@ def _read_parquet(path: Path, load: bool) -> Iterator[RawPicture]:
     for place in _parquet_places(path):
         file = path / place.name if path.is_dir() else path
         try:
-            # without pre-buffering a page and not a row group is in memory
+            # without pre-buffering, pages and not row groups are in memory
             with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as table:
                 yield from _read_table(table, file, place.split, load)
         except (pa.ArrowException, OSError, ValueError) as error:

@@ -167,7 +167,8 @@ def _read_zip(stream: io.BytesIO) -> dict[str, NDArray[Any]]:
         if order in archive.namelist() and archive.read(order) != b"little":
             raise ValueError("its numbers are not stored in little-endian order")
         tensors = _state_dict(_interpret(io.BytesIO(archive.read(pickles[0]))))
-        data = {key: archive.read(f"{folder}/data/{key}") for key in {t.storage.key for t in tensors.values()}}
+        keys = {tensor.storage.key for tensor in tensors.values()}
+        data = {key: archive.read(f"{folder}/data/{key}") for key in keys}
     return {name: tensor.view(data[tensor.storage.key]) for name, tensor in tensors.items()}
 
 

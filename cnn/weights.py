@@ -1,16 +1,17 @@
 """Pretrained SqueezeNet 1.1 parameters from a Gluon, ONNX, PyTorch or NumPy file, all under Gluon's names."""
 
+import io
+import math
 import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from cnn.backend import mx
 from cnn.errors import UserError
 from cnn.torch_files import read_state_dict
 
@@ -19,7 +20,11 @@ from cnn.torch_files import read_state_dict
 _FIRE_MODULES = {3: 16, 4: 16, 6: 32, 7: 32, 9: 48, 10: 48, 11: 64, 12: 64}
 #: A larger file is not opened: SqueezeNet 1.1 with 1,000 classes takes 5 MB.
 _MAX_BYTES = 64 << 20
-_PARAMS_MAGIC = 0x112  # MXNet's src/ndarray/ndarray.cc, kMXAPINDArrayListMagic
+
+#: How a Gluon parameter file and its arrays begin, and their element types (MXNet's src/ndarray/ndarray.cc).
+_PARAMS_MAGIC = 0x112
+_NDARRAY_VERSIONS = (0xF993FAC8, 0xF993FAC9, 0xF993FACA)
+_NDARRAY_TYPES = dict(enumerate(("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8")))
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -59,15 +64,44 @@ def structural_name(name: str) -> str:
     return re.sub(r"^classifier\.1\.", "output.0.", name)
 
 
+def _read_bytes(stream: BinaryIO, length: int) -> bytes:
+    data = stream.read(length)
+    if len(data) != length:
+        raise ValueError("it ends too early")
+    return data
+
+
+def _unpack(stream: BinaryIO, layout: str) -> tuple[int, ...]:
+    return struct.unpack(f"<{layout}", _read_bytes(stream, struct.calcsize(f"<{layout}")))
+
+
+def _read_ndarray(stream: BinaryIO) -> NDArray[Any]:
+    """One array as MXNet's ``NDArray::Save`` writes it (src/ndarray/ndarray.cc), since release 0.11."""
+    (version,) = _unpack(stream, "I")
+    if version not in _NDARRAY_VERSIONS:
+        raise ValueError(f"one of its arrays begins with {version:#x}")
+    if version != _NDARRAY_VERSIONS[0] and _unpack(stream, "i") != (0,):
+        raise ValueError("one of its arrays is sparse")
+    (axes,) = _unpack(stream, "I")
+    shape = _unpack(stream, f"{axes}q")
+    _, _, kind = _unpack(stream, "iii")  # the first two say on which device the array was
+    if kind not in _NDARRAY_TYPES:
+        raise ValueError(f"one of its arrays has the unknown type {kind}")
+    dtype = np.dtype(_NDARRAY_TYPES[kind])
+    return np.frombuffer(_read_bytes(stream, math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+
+
 def _read_gluon(path: Path) -> Tensors:
-    with path.open("rb") as file:
-        magic, _, count = struct.unpack("<QQQ", file.read(24).ljust(24, b"\0"))
-    if magic != _PARAMS_MAGIC or count > path.stat().st_size // 16:  # MXNet would allocate any count
+    """Not read by ``mx.nd.load``, which allocates as much as a damaged length says."""
+    stream = io.BytesIO(path.read_bytes())
+    magic, _, count = _unpack(stream, "QQQ")
+    if magic != _PARAMS_MAGIC:
         raise ValueError("it does not begin as a parameter file does")
-    arrays = mx.nd.load(str(path))
-    if not isinstance(arrays, dict):
-        raise ValueError("its arrays have no names")
-    return {name: array.asnumpy() for name, array in arrays.items()}
+    arrays = [_read_ndarray(stream) for _ in range(count)]
+    (named,) = _unpack(stream, "Q")
+    if named != count:
+        raise ValueError(f"it has {count} arrays and {named} names")
+    return {_read_bytes(stream, *_unpack(stream, "Q")).decode(): array for array in arrays}
 
 
 def _read_onnx(path: Path) -> Tensors:

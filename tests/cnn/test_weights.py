@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cnn.backend import mx
 from cnn.errors import UserError
 from cnn.torch_files import read_state_dict
-from cnn.weights import expected_shapes, read_weights
+from cnn.weights import _read_gluon, expected_shapes, read_weights
 
 CLASSES = 5
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "squeezenet1_1"
@@ -117,11 +117,11 @@ def torch_pickle(value: object, *legacy_end: None) -> bytes:
     return stream.getvalue()
 
 
-def zip_pth(content: bytes, storages: dict[str, bytes]) -> bytes:
+def zip_pth(content: bytes, storages: dict[str, bytes], order: str = "little") -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("archive/data.pkl", content)
-        archive.writestr("archive/byteorder", "little")
+        archive.writestr("archive/byteorder", order)
         for key, data in storages.items():
             archive.writestr(f"archive/data/{key}", data)
         archive.writestr("archive/version", "3\n")
@@ -283,16 +283,38 @@ def test_damaged_file(tmp_path: Path, weights: Tensors, ending: str) -> None:
     refusal(path)
 
 
-def test_params_that_ask_for_much_memory(tmp_path: Path) -> None:
-    path = tmp_path / "weights.params"
-    path.write_bytes(struct.pack("<QQQ", 0x112, 0, 1 << 40) + bytes(4000))
-    assert "does not begin as a parameter file" in refusal(path)
+PARAMS_HEAD = struct.pack("<QQQ", 0x112, 0, 1)
+VERSION_1 = struct.pack("<I", 0xF993FAC8)
+FIVE_ONES = struct.pack("<Iqiii5f", 1, 5, 1, 0, 0, *[1] * 5)  # axes, length, device, type, values
+BAD_PARAMS = {
+    "no names": (VERSION_1 + FIVE_ONES + struct.pack("<Q", 0), "it has 1 arrays and 0 names"),
+    "a long name": (VERSION_1 + FIVE_ONES + struct.pack("<QQ", 1, 1 << 40), "it ends too early"),
+    "many axes": (VERSION_1 + struct.pack("<II", 1 << 31, 5), "it ends too early"),
+    "a long axis": (VERSION_1 + struct.pack("<Iqiii", 1, 1 << 50, 1, 0, 0), "it ends too early"),
+    "bfloat16": (VERSION_1 + struct.pack("<Iqiii", 1, 5, 1, 0, 12), "has the unknown type 12"),
+    "sparse": (struct.pack("<Ii", 0xF993FAC9, 1), "one of its arrays is sparse"),
+    "no version": (struct.pack("<I", 1), "one of its arrays begins with 0x1"),
+}
 
 
-def test_params_without_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", BAD_PARAMS)
+def test_params_that_cannot_be_read(tmp_path: Path, case: str) -> None:
+    rest, expected = BAD_PARAMS[case]
     path = tmp_path / "weights.params"
-    mx.nd.save(str(path), [mx.nd.zeros(3)])
-    assert "its arrays have no names" in refusal(path)
+    path.write_bytes(PARAMS_HEAD + rest)
+    assert expected in refusal(path)
+
+
+@pytest.mark.parametrize("begin", [(0xF993FAC8,), (0xF993FAC9, 0), (0xF993FACA, 0)])
+def test_params_of_every_release(tmp_path: Path, begin: tuple[int, ...]) -> None:
+    """MXNet reads the same."""
+    path = tmp_path / "weights.params"
+    name = struct.pack("<QQ", 1, 1) + b"a"
+    path.write_bytes(PARAMS_HEAD + struct.pack(f"<{len(begin)}I", *begin) + FIVE_ONES + name)
+    with mx.util.np_shape(begin[0] == 0xF993FACA):
+        assert mx.nd.load(str(path))["a"].asnumpy().tolist() == [1] * 5
+    array = _read_gluon(path)["a"]
+    assert array.dtype == np.float32 and array.tolist() == [1] * 5
 
 
 def test_no_such_file_folder_suffix_or_size(tmp_path: Path) -> None:
@@ -384,8 +406,8 @@ def test_zip_that_grows(tmp_path: Path) -> None:
 
 def test_zip_in_the_other_byte_order(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
-    path.write_bytes(zip_pth(torch_pickle({}), {"0": bytes(4)}).replace(b"little", b"bigbig"))
-    refusal(path)
+    path.write_bytes(zip_pth(torch_pickle({}), {}, order="big"))
+    assert "not stored in little-endian order" in refusal(path)
 
 
 def test_deeply_nested_key(tmp_path: Path) -> None:

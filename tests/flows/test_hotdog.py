@@ -1,0 +1,194 @@
+"""The whole flow on drawn pictures: what runs, what is cached, what is rebuilt, what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from conftest import write_pictures
+from flows.hotdog import HotdogSettings, hotdog, model_name
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+
+from cnn.backend import mx
+from cnn.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@dataclass
+class Run:
+    """What a flow run left: the version's folder and the state of each task by its name's first word."""
+
+    version: Path
+    states: dict[str, str] = field(default_factory=dict)
+
+    def worked(self) -> set[str]:
+        """Tasks that did not come from the cache."""
+        return {name for name, state in self.states.items() if state != "Cached"}
+
+
+Runner = Callable[..., Run]
+
+
+@pytest.fixture
+def run(tmp_path: Path, weights_file: Path) -> Runner:
+    def run_flow(data: Path, **settings: object) -> Run:
+        base = {"weights": str(weights_file), "store": tmp_path / "store", "models": tmp_path / "models", "epochs": 2}
+        state = hotdog(HotdogSettings(data=str(data), **(base | settings)), return_state=True)
+        version = state.result()
+        with get_client(sync_client=True) as client:
+            wanted = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
+            tasks = client.read_task_runs(flow_run_filter=wanted)
+        return Run(version.path, {task.name.split()[0]: task.state.name for task in tasks})
+
+    return run_flow
+
+
+@pytest.fixture
+def photos(tmp_path: Path, drawn: Path) -> Path:
+    """A copy of the drawn pictures that a test may change."""
+    return shutil.copytree(drawn, tmp_path / "photos")
+
+
+def embedded(store: Path) -> list[list[str]]:
+    """Picture ids of each shard of training features."""
+    shards = [pa.ipc.open_file(str(path)) for path in store.glob("features/*/train/*.arrow")]
+    return [json.loads(shard.schema.metadata[b"pictures"]) for shard in shards]
+
+
+def test_run_twice_work_once_and_only_what_changed(run: Runner, photos: Path, tmp_path: Path) -> None:
+    first = run(photos)
+    assert first.worked() == {"fetch", "prepare", "embed", "train", "evaluate", "publish"}
+    second = run(photos)
+    assert second.worked() == set() and second.version == first.version
+
+    write_pictures(photos / "train", 1, first=50, labels=("hotdog",))
+    third = run(photos)
+    assert "prepare" in third.worked() and third.states["publish"] == "Completed"
+    assert sorted(map(len, embedded(tmp_path / "store"))) == [1, 16]
+    assert third.version.name == "v0002"
+
+    longer = run(photos, epochs=3)
+    assert longer.worked() <= {"train", "evaluate", "publish"} and "train" in longer.worked()
+
+
+def damage(folder: Path, how: str) -> tuple[Path, bytes]:
+    """Delete or alter the largest file in a folder; returns which, and what it held."""
+    victim = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    contents = victim.read_bytes()
+    if how == "deleted":
+        victim.unlink()
+    else:
+        middle = len(contents) // 2
+        victim.write_bytes(contents[:middle] + bytes([contents[middle] ^ 1]) + contents[middle + 1 :])
+    return victim, contents
+
+
+@pytest.mark.parametrize("how", ["deleted", "altered"])
+def test_a_damaged_cache_is_rebuilt(run: Runner, drawn: Path, tmp_path: Path, how: str) -> None:
+    before = run(drawn)
+    for folder, task in (
+        ("datasets", "prepare"),
+        ("features", "embed"),
+        ("training", "train"),
+        ("reports", "evaluate"),
+    ):
+        victim, contents = damage(tmp_path / "store" / folder, how)
+        after = run(drawn)
+        assert after.worked() == {task}, folder
+        assert victim.read_bytes() == contents and after.version == before.version
+    damage(tmp_path / "models", how)
+    assert run(drawn).worked() == {"publish"}
+    assert not run(drawn).worked()
+
+
+def test_the_published_network_loads_into_the_model_zoo_and_onnxruntime(run: Runner, drawn: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    version = run(drawn).version
+    net = mx.gluon.model_zoo.vision.squeezenet1_1(classes=2)
+    net.load_parameters(str(version / "squeezenet1_1.params"))
+    pictures = np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32)
+    ours = net(mx.nd.array(pictures)).asnumpy()
+    session = onnxruntime.InferenceSession(str(version / "squeezenet1_1.onnx"))
+    np.testing.assert_allclose(session.run(None, {"data": pictures})[0], ours, rtol=1e-3, atol=1e-4)
+    symbol = mx.gluon.SymbolBlock.imports(
+        str(version / "squeezenet1_1-symbol.json"), ["data"], str(version / "squeezenet1_1-0000.params")
+    )
+    np.testing.assert_allclose(symbol(mx.nd.array(pictures)).asnumpy(), ours, rtol=1e-5, atol=1e-6)
+
+
+def test_the_notebook_recipe_selects_on_the_second_part(run: Runner, photos: Path) -> None:
+    shutil.rmtree(photos / "validation")
+    version = run(photos, recipe="notebook", epochs=1).version
+    manifest = json.loads((version / "manifest.json").read_text())
+    assert list(manifest["metrics"]) == ["validation"]
+    assert manifest["metrics"]["validation"]["pictures"] == 8
+    assert "no test figures" in (version / "README.md").read_text()
+
+
+def test_finetuning_is_a_second_stage(run: Runner, drawn: Path) -> None:
+    version = run(drawn, finetune=1).version
+    history = json.loads((version / "history.json").read_text())
+    assert [(row["stage"], row["epoch"]) for row in history] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+
+
+def test_more_than_two_classes_have_a_mean_f1(run: Runner, tmp_path: Path) -> None:
+    for number, label in enumerate(("ant", "bee", "cat")):
+        for split, first in (("train", 10 * number), ("validation", 100 + 10 * number)):
+            write_pictures(tmp_path / "zoo" / split, 2, first, labels=("hotdog",))
+            (tmp_path / "zoo" / split / "hotdog").rename(tmp_path / "zoo" / split / label)
+    version = run(tmp_path / "zoo").version
+    manifest = json.loads((version / "manifest.json").read_text())
+    assert manifest["classes"] == ["ant", "bee", "cat"] and manifest["positive"] is None
+
+
+def test_a_worse_model_does_not_become_champion(run: Runner, drawn: Path, tmp_path: Path) -> None:
+    first = run(drawn).version
+    champion = first.parent / "champion.json"
+    manifest = json.loads((first / "manifest.json").read_text())
+    manifest["metrics"]["validation"]["f1"] = 1.01
+    (first / "manifest.json").write_text(json.dumps(manifest))
+    second = run(drawn, epochs=1, seed=1).version
+    assert second != first
+    assert json.loads(champion.read_text())["version"] == first.name
+    assert "Worse than the champion" in (second / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted", "name"),
+    [("sample", None, "hotdog-sample"), ("hotdog", None, "hotdog"), ("hotdog-records", None, "hotdog"),
+     ("my/Pets 2", None, "pets-2"), ("a.zip", "mine", "mine")],
+)  # fmt: skip
+def test_the_name_comes_from_the_data(data: str, wanted: str | None, name: str) -> None:
+    assert model_name(data, wanted) == name
+
+
+def test_a_sample_model_can_never_replace_a_real_one() -> None:
+    with pytest.raises(UserError, match="-sample"):
+        model_name("sample", "hotdog")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"data": "no/such/place"}, "no/such/place"),
+        ({"weights": "no/such.params"}, "no/such.params"),
+        ({"device": "gpu"}, "GPU 0 cannot be used"),
+        ({"positive": "cow"}, "choose one of hotdog, not_hotdog"),
+        ({"store": "/proc/nowhere"}, "cannot be written to"),
+        ({"models": "/proc/nowhere"}, "cannot be written to"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_a_sentence(
+    run: Runner, drawn: Path, settings: dict[str, str], words: str, capsys: pytest.CaptureFixture
+) -> None:
+    if settings.get("device") and mx.context.num_gpus():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match=words):
+        run(**({"data": drawn} | settings))
+    assert "Traceback" not in capsys.readouterr().err
