@@ -15,7 +15,7 @@ from cnn.commandline import parse, run
 from cnn.downloads import is_url, why_failed
 from cnn.errors import UserError
 from cnn.parallel import in_groups, ordered_map
-from cnn.pictures import NotAPicture, center_view, decode, normalise
+from cnn.pictures import NotAPictureError, center_view, decode, normalise
 from cnn.plots import save_figure, seen_by_network
 from cnn.publication import champion
 
@@ -94,7 +94,7 @@ def open_picture(place: str) -> Image.Image:
     """
     try:
         return decode(normalise(_read(place))[1])
-    except NotAPicture as error:
+    except NotAPictureError as error:
         raise UserError(f"{place}: {error}; expected a picture.") from error
 
 

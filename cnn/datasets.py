@@ -1,9 +1,9 @@
 """Prepared datasets: Parquet in the Hugging Face image convention, one file per split, and a report."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from cnn.errors import UserError
 from cnn.files import atomic_folder
 from cnn.parallel import ordered_map
-from cnn.pictures import NotAPicture, normalise
+from cnn.pictures import NotAPictureError, normalise
 from cnn.progress import track
 from cnn.sources import SPLITS, RawPicture, count_pictures, read_pictures
 
@@ -23,6 +23,8 @@ from cnn.sources import SPLITS, RawPicture, count_pictures, read_pictures
 TEST_SHARE, VALIDATION_SHARE = 0.15, 0.15
 #: Share of the training pictures that a source with only train and test gives up for validation.
 VALIDATION_SHARE_OF_TRAIN = 0.2
+
+_SECOND_PART = {"train": "train", "test": "validation", None: None}
 
 _REPORT = "dataset.json"
 _ROWS_PER_GROUP = 64  # so many pictures are in memory at a time, both when writing and when reading
@@ -181,12 +183,12 @@ def _normalise(picture: RawPicture) -> tuple[RawPicture, tuple[str, bytes] | str
         return picture, "the source names no class for it"
     try:
         return picture, normalise(picture.data)
-    except NotAPicture as error:
+    except NotAPictureError as error:
         return picture, str(error)
 
 
 def _write_splits(
-    source: Path, folder: Path, total: int, classes: tuple[str, ...], splits: set[str | None]
+    pictures: Iterable[RawPicture], folder: Path, classes: tuple[str, ...], splits: set[str | None]
 ) -> Dataset:
     """Write each split's file into ``folder``; what was written and what was not is the result."""
     counts = {split: dict.fromkeys(classes, 0) for split in SPLITS}
@@ -194,7 +196,6 @@ def _write_splits(
     first: dict[str, tuple[str, str]] = {}  # id → side and name of the first picture that has it
     with ExitStack() as stack:
         files: dict[str, _SplitFile] = {}
-        pictures = track(read_pictures(source), "preparing", total, "picture")
         for picture, result in ordered_map(_normalise, pictures, ahead=_PICTURES_AHEAD):
             if isinstance(result, str) or picture.label is None:
                 left_out.append(LeftOut(name=picture.name, reason=str(result)))
@@ -254,6 +255,9 @@ def _require_pictures(source: Path, dataset: Dataset, splits: set[str | None]) -
 def prepare(source: Path, folder: Path, second_part_validates: bool = False) -> Dataset:
     """Turn any source of labelled pictures into a dataset in ``folder``, replacing what is there.
 
+    With ``second_part_validates`` the test part of a source that has only train and test becomes the validation
+    part, as in the notebook, and there is no test part.
+
     The same pictures under the same names give the same bytes, wherever the source is. What cannot be
     decoded, and what already stands on an earlier side (test, validation, train), is left out and listed.
 
@@ -264,8 +268,12 @@ def prepare(source: Path, folder: Path, second_part_validates: bool = False) -> 
     classes = tuple(sorted({label for _, label in found if label is not None}))
     splits = {split for split, label in found if label is not None}
     _require_classes(source, classes, splits)
+    pictures = track(read_pictures(source), "preparing", found.total(), "picture")
+    if second_part_validates and splits == {"train", "test"}:
+        pictures = (replace(picture, split=_SECOND_PART[picture.split]) for picture in pictures)
+        splits = {"train", "validation"}
     with atomic_folder(folder) as place:
-        dataset = _write_splits(source, place, found.total(), classes, splits)
+        dataset = _write_splits(pictures, place, classes, splits)
         _require_pictures(source, dataset, splits)
         (place / _REPORT).write_text(dataset.model_dump_json(exclude={"folder"}, indent=2) + "\n")
     return Dataset.open(folder)

@@ -3,12 +3,10 @@
 import hashlib
 import io
 import random
-import warnings
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
-from skimage.color import rgba2rgb
 
 #: What the network takes: CROP × CROP px, cut from a picture whose shorter side is SHORT_SIDE px.
 CROP, SHORT_SIDE = 224, 256
@@ -21,24 +19,24 @@ MAX_PIXELS = 100_000_000
 #: Kept pictures have no shorter side than this: twice what the network's crop needs.
 KEPT_SHORT_SIDE = 512
 _JPEG_MAX_SIDE = 65_500
-_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
+_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L")
 
 Pixels = NDArray[np.uint8]
 
+Image.MAX_IMAGE_PIXELS = None  # `decode` has a limit of its own, and it is an error and not a warning
 
-class NotAPicture(ValueError):
+
+class NotAPictureError(ValueError):
     """The bytes are not a picture that can be decoded; the message says why."""
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as 8-bit RGB; transparency is laid on white, as the notebook's ``rgba2rgb`` does."""
+    """Any mode as 8-bit RGB; transparency is laid on white, as by the notebook's ``rgba2rgb``."""
     if image.mode in _SIXTEEN_BIT_MODES:
-        values = np.asarray(image, dtype=np.float64)
-        depth = 65535.0 if values.max(initial=0) > 255 else 255.0
-        image = Image.fromarray(np.uint8(np.clip(values / depth, 0, 1) * 255 + 0.5))
+        image = Image.fromarray(np.uint8(np.clip(np.asarray(image, np.float32) / 257 + 0.5, 0, 255)))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        opaque = rgba2rgb(np.asarray(image.convert("RGBA")))
-        return Image.fromarray(np.uint8(np.round(opaque * 255)))
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
 
 
@@ -46,24 +44,20 @@ def decode(data: bytes) -> Image.Image:
     """Decode any picture (JPEG, PNG, WebP …; greyscale, CMYK, palette, alpha, 16 bit) as upright 8-bit RGB.
 
     Raises:
-        NotAPicture: not a picture, truncated, or of more than `MAX_PIXELS`.
+        NotAPictureError: not a picture, truncated, or of more than `MAX_PIXELS`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise NotAPicture(f"{width} × {height} px is more than {MAX_PIXELS // 10**6} megapixels")
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except NotAPicture:
+        image = Image.open(io.BytesIO(data))
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise NotAPictureError(f"{width} × {height} px is more than {MAX_PIXELS // 10**6} megapixels")
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except NotAPictureError:
         raise
-    except Image.DecompressionBombError as error:
-        raise NotAPicture(f"more than {MAX_PIXELS // 10**6} megapixels") from error
     except Exception as error:  # Pillow's decoders raise a dozen types for damaged data
         reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else f"damaged ({error})"
-        raise NotAPicture(reason) from error
+        raise NotAPictureError(reason) from error
 
 
 def resize_short(image: Image.Image, size: int = SHORT_SIDE) -> Image.Image:
@@ -146,11 +140,11 @@ def normalise(data: bytes) -> tuple[str, bytes]:
     container has the same. The bytes stay as they are if that is enough, or else become a JPEG.
 
     Raises:
-        NotAPicture: as `decode` does, or longer than a JPEG can be.
+        NotAPictureError: as `decode` does, or longer than a JPEG can be.
     """
     image = decode(data)
     if max(image.size) > _JPEG_MAX_SIDE:
-        raise NotAPicture(f"{max(image.size)} px is longer than {_JPEG_MAX_SIDE} px")
+        raise NotAPictureError(f"{max(image.size)} px is longer than {_JPEG_MAX_SIDE} px")
     digest = hashlib.sha256(f"{image.width} {image.height} ".encode())
     digest.update(image.tobytes())
     if min(image.size) > KEPT_SHORT_SIDE:

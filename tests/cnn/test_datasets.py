@@ -19,7 +19,7 @@ from PIL import Image
 from cnn.datasets import Dataset, prepare, side_of
 from cnn.errors import UserError
 from cnn.files import content_digest
-from cnn.pictures import KEPT_SHORT_SIDE, NotAPicture, decode, normalise
+from cnn.pictures import KEPT_SHORT_SIDE, NotAPictureError, decode, normalise
 
 Pixels = NDArray[np.uint8]
 Files = dict[str, bytes]
@@ -178,7 +178,7 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_what_is_no_picture_says_why(name: str) -> None:
     data, reason = DAMAGED[name]
-    with pytest.raises(NotAPicture, match=reason):
+    with pytest.raises(NotAPictureError, match=reason):
         normalise(data)
 
 
