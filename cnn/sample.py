@@ -280,7 +280,7 @@ def draw(label: str, seed: int, index: int) -> Pixels:
 def _photograph(scene: Scene) -> Pixels:
     """What uneven, tinted light, the lens and the sensor make of the scene."""
     scene.place(SIZE / 2, math.atan2(*scene.light))
-    tint = 1 + scene.between(-0.06, 0.12) * np.array([1, 0, -1]).reshape(3, 1, 1)
+    tint = 1 + scene.between(-0.06, 0.12) * np.array([1, 0, -1], np.float32).reshape(3, 1, 1)
     light = scene.between(0.7, 1.15) * (1 + scene.between(0, 0.25) * scene.x)
     pixels = gaussian(scene.pixels * tint * light, scene.between(0.3, 1.2), truncate=2, channel_axis=0)
     pixels += scene.between(0.005, 0.025) * scene.chance.standard_normal((SIZE, SIZE), np.float32)
