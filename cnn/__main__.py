@@ -1,13 +1,15 @@
 """Ask a published model: python -m cnn classify PICTURE|URL|FOLDER …"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import requests
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import CliPositionalArg, CliSubCommand, get_subcommand
+from pydantic_settings import CliPositionalArg, CliSubCommand
 
 from cnn.backend import pick_devices
 from cnn.classifier import Classifier
@@ -29,7 +31,9 @@ class Classify(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pictures: CliPositionalArg[list[str]] = Field(description="picture files, http(s) addresses, or folders of pictures")
+    pictures: CliPositionalArg[list[str]] = Field(
+        description="picture files, http(s) addresses, or folders of pictures"
+    )
     name: str | None = Field(None, description="which model; default: the only one, or hotdog")
     models: Path = Field(Path("artifacts"), description="folder of published models")
     as_json: bool = Field(False, alias="json", description="print one JSON object per picture")
@@ -42,6 +46,11 @@ class Commands(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     classify: CliSubCommand[Classify]
+
+    def run(self) -> None:
+        """Do what was asked for."""
+        assert self.classify  # the command line requires a command
+        classify(self.classify)
 
 
 def find_model(models: Path, name: str | None) -> Path:
@@ -123,7 +132,7 @@ def classify(settings: Classify) -> None:
     for group in in_groups(ordered_map(_open_or_explain, _places(settings.pictures)), _PICTURES_AT_ONCE):
         failures += [why for _, picture, why in group if picture is None]
         opened = [(place, picture, center_view(picture)) for place, picture, _ in group if picture]
-        answers = classifier([crop for _, _, crop in opened]) if opened else []
+        answers: Iterable[NDArray[np.float32]] = classifier([crop for _, _, crop in opened]) if opened else ()
         for (place, picture, crop), shares in zip(opened, answers, strict=True):
             line = _line(place, dict(zip(classifier.classes, map(float, shares), strict=True)), settings.as_json)
             print(line)
@@ -135,4 +144,4 @@ def classify(settings: Classify) -> None:
 
 
 if __name__ == "__main__":
-    run(lambda: classify(get_subcommand(parse(Commands))))
+    run(lambda: parse(Commands).run())

@@ -7,6 +7,7 @@ import ctypes
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,8 @@ import mxnet as mx  # noqa: E402
 
 __all__ = ["Device", "gpu_capabilities", "mx", "physical_cores", "pick_devices"]
 
-Device = mx.Context if hasattr(mx, "Context") else mx.Device  # MXNet 2.0 renamed the class
+#: An MXNet context; MXNet carries no type information, and 2.0 renamed the class.
+Device = Any
 
 
 def gpu_capabilities() -> list[tuple[int, int]]:
@@ -92,7 +94,7 @@ def _why_not_usable(index: int) -> str | None:
     return None
 
 
-def pick_devices(name: str) -> list["Device"]:
+def pick_devices(name: str) -> list[Device]:
     """Turn ``auto``, ``cpu``, ``gpu`` or ``gpu:0,1`` into MXNet devices.
 
     ``auto`` takes the first usable GPU, or else the CPU.

@@ -15,8 +15,7 @@ Settings = TypeVar("Settings", bound=BaseModel)
 def _sentence(error: ValidationError) -> str:
     """A validation error as ``--flag value: what was expected`` for each setting."""
     return "; ".join(
-        f"--{'.'.join(map(str, problem['loc']))} {problem['input']}: {problem['msg']}"
-        for problem in error.errors()
+        f"--{'.'.join(map(str, problem['loc']))} {problem['input']}: {problem['msg']}" for problem in error.errors()
     )
 
 

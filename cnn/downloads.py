@@ -74,7 +74,7 @@ def probe(candidates: Iterable[str]) -> dict[str, str | None]:
     >>> probe(["/no/such/file"])
     {'/no/such/file': 'no such file'}
     """
-    answers: dict[str, str | None] = {address: f"no answer within {_PROBE_SECONDS:.0f} s" for address in candidates}
+    answers: dict[str, str | None] = dict.fromkeys(candidates, f"no answer within {_PROBE_SECONDS:.0f} s")
     threads = [
         # daemon threads: a name look-up that hangs must not keep the process from ending
         threading.Thread(target=lambda a=address: answers.__setitem__(a, _answer(a)), daemon=True)

@@ -52,7 +52,9 @@ def predict_split(classifier: Classifier, dataset: Dataset, split: str) -> Predi
     with progress_bar(f"evaluating {split}", len(dataset.ids_and_labels(split)[0]), "picture") as advance:
         for group in in_groups(ordered_map(open_row, dataset.rows(split)), _PICTURES_AT_ONCE):
             found = classifier([crop for _, crop in group])
-            answers += [(row.id, row.name, row.label, row_found) for (row, _), row_found in zip(group, found, strict=True)]
+            answers += [
+                (row.id, row.name, row.label, row_found) for (row, _), row_found in zip(group, found, strict=True)
+            ]
             advance(len(group))
     ids, names, labels, probabilities = zip(*answers, strict=True)
     return Predictions(ids, names, np.array(labels, np.int64), np.stack(probabilities))

@@ -7,6 +7,7 @@ other choices cost in F1. The published network runs at 13 × 13 again, and is e
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ _SCHEMA = pa.schema([pa.field("features", pa.list_(pa.float16(), _VALUES))])
 #: A shard is written whole or not at all, so a killed run loses at most the work on so many pictures.
 _PICTURES_PER_SHARD = 256
 _BATCH = 32
+#: 50 KB each, so 400 MB: the whole of a small dataset, and a bound for a large one.
+_VIEWS_IN_MEMORY = 8192
 
 Features = NDArray[np.float16]
 
@@ -42,6 +45,7 @@ class FeatureStore:
 
     def __init__(self, folder: Path, views: int) -> None:
         self.folder, self.views = folder, views
+        self.read = lru_cache(_VIEWS_IN_MEMORY)(self._read)
         self._places: dict[str, tuple[pa.ipc.RecordBatchFileReader, int]] = {}
         for path in sorted(folder.glob("*.arrow")):
             if file_digest(path) == path.stem:
@@ -57,8 +61,8 @@ class FeatureStore:
     def __contains__(self, picture: str) -> bool:
         return picture in self._places
 
-    def read(self, picture: str, view: int) -> Features:
-        """Features of one view of a picture, (512, 7, 7)."""
+    def _read(self, picture: str, view: int) -> Features:
+        """Features of one view of a picture, (512, 7, 7); `read` remembers what was read last."""
         shard, first = self._places[picture]
         values = shard.get_batch(first + view).column(0).values
         return values.to_numpy(zero_copy_only=False).reshape(FEATURES)
@@ -97,7 +101,11 @@ class Embedder:
 
 
 def embed_split(
-    dataset: Dataset, split: str, store: FeatureStore, embedder: Callable[[list[Image.Image]], Features], seed: int
+    dataset: Dataset,
+    split: str,
+    store: FeatureStore,
+    embedder: Callable[[list[Image.Image]], Features],
+    seed: int,
 ) -> int:
     """Add to ``store`` the features of those pictures of a split that it lacks; returns how many those were.
 

@@ -22,7 +22,10 @@ def summary(version: Path) -> str:
     """What a run ends with in the terminal: metrics, where the model is, whether it became the champion."""
     manifest = json.loads((version / "manifest.json").read_text())
     rows = metrics_rows(manifest["metrics"])
-    lines = ["  ".join(f"{name:>10}" for name in rows[0]), *("  ".join(f"{v:>10}" for v in r.values()) for r in rows)]
+    lines = [
+        "  ".join(f"{name:>10}" for name in rows[0]),
+        *("  ".join(f"{v:>10}" for v in r.values()) for r in rows),
+    ]
     champion = "is the champion" if manifest["promoted"] else "is not the champion"
     ending = [f"{manifest['name']} {manifest['version']} {champion}. {manifest['why']}", f"Model: {version}"]
     return "\n".join(["", *lines, "", *ending, *manifest["notes"]])
@@ -34,42 +37,49 @@ def _table(rows: list[dict[str, str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def model_card(manifest: dict[str, Any]) -> str:
-    """Markdown from a manifest."""
-    data, weights, recipe = manifest["data"], manifest["weights"], manifest["recipe"]
-    classes = ", ".join(manifest["classes"])
-    about = f"class {manifest['positive']}" if manifest["positive"] else "the mean over all classes"
+def _origin(manifest: dict[str, Any]) -> str:
+    data, weights = manifest["data"], manifest["weights"]
     counts = "; ".join(
         f"{split}: " + ", ".join(f"{count:,} {label}" for label, count in labels.items())
         for split, labels in data["counts"].items()
     )
+    return f"""- Data: {data["source"]} ({counts}). {data["split"]}
+- Left out: {data["left_out"]} pictures that could not be decoded, {data["duplicates"]} that stood on both sides.
+- Weights: {weights["source"]}, sha256 `{weights["digest"][:16]}…`
+- Recipe `{manifest["recipe"]["name"]}`, seed {manifest["seed"]}, trained on {manifest["device"]} with MXNet
+  {manifest["software"]["mxnet"]}; `manifest.json` holds every setting and digest."""
+
+
+def model_card(manifest: dict[str, Any]) -> str:
+    """Markdown from a manifest."""
+    about = f"class {manifest['positive']}" if manifest["positive"] else "the mean over all classes"
     notes = "".join(f"\n> {note}\n" for note in manifest["notes"])
+    untested = "" if "test" in manifest["metrics"] else " The data has no test part, so there are no test figures."
+    given = manifest["input"]
+    mean, std = ([round(value, 3) for value in given[name]] for name in ("mean", "std"))
     return f"""# {manifest["name"]} {manifest["version"]}
 {notes}
-SqueezeNet 1.1 that tells apart: {classes}. Published {manifest["created"]}, recipe `{recipe["name"]}`, seed {manifest["seed"]}.
+SqueezeNet 1.1 that tells apart: {", ".join(manifest["classes"])}. Published {manifest["created"]}.
 
 {_table(metrics_rows(manifest["metrics"]))}
 
-Precision, recall and F1 are about {about}. Whatever was chosen was chosen on validation.
-{"" if "test" in manifest["metrics"] else "The data has no test part, so there are no test figures."}
+Precision, recall and F1 are about {about}. Whatever was chosen was chosen on validation.{untested}
 
 **Champion:** {"yes" if manifest["promoted"] else "no"}. {manifest["why"]}
 
 ## Where it comes from
 
-- Data: {data["source"]} ({counts}); {data["split"]}
-- Left out: {data["left_out"]} pictures that could not be decoded, {data["duplicates"]} that stood on both sides of a split.
-- Weights: {weights["source"]}, sha256 `{weights["digest"][:16]}…`
-- Trained on {manifest["device"]} with MXNet {manifest["software"]["mxnet"]}.
+{_origin(manifest)}
 
 ## Use
 
     python -m cnn classify PICTURE
 
-Input: the picture's shorter side resized to {manifest["input"]["short_side"]} px, the middle {manifest["input"]["crop"]} × \
-{manifest["input"]["crop"]} px, RGB, /255, mean {manifest["input"]["mean"]}, std {manifest["input"]["std"]}.
-`squeezenet1_1.params` loads into `gluon.model_zoo.vision.squeezenet1_1(classes={len(manifest["classes"])})`;
-`squeezenet1_1.onnx` into onnxruntime. Outputs are logits in the order of `classes.json`.
+Input: the picture's shorter side resized to {given["short_side"]} px, the middle {given["crop"]} × {given["crop"]} px,
+RGB, /255, mean {mean}, std {std}. Output: logits in the order of `classes.json`.
+`squeezenet1_1.params` loads into `gluon.model_zoo.vision.squeezenet1_1(classes={len(manifest["classes"])})`,
+`squeezenet1_1-symbol.json` with `squeezenet1_1-0000.params` into `gluon.SymbolBlock.imports`,
+`squeezenet1_1.onnx` into onnxruntime.
 
 ## Limits
 

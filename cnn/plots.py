@@ -63,7 +63,8 @@ def picture_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> Figure:
     """Pictures with captions, one titled row each; rows may differ in length."""
     columns = max(1, *(len(row) for row in rows.values()))
     figure = Figure(figsize=(1.75 * columns, 2.25 * len(rows)), layout="constrained")
-    for part, (title, items) in zip(np.atleast_1d(figure.subfigures(len(rows), 1)), rows.items(), strict=True):
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, (title, items) in zip(parts, rows.items(), strict=True):
         part.suptitle(title, fontsize=10, x=0.01, ha="left")
         for axis, item in zip(np.atleast_1d(part.subplots(1, columns)), [*items, *[None] * columns], strict=False):
             axis.axis("off")
@@ -76,7 +77,9 @@ def picture_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> Figure:
 def seen_by_network(picture: Image.Image, crop: Image.Image, answer: str) -> Figure:
     """The notebook's ``classify_hotdog`` plot: the picture, and beside it what the network sees."""
     figure = Figure(figsize=(8, 4), layout="constrained")
-    for axis, image, title in zip(figure.subplots(1, 2), (picture, crop), ("picture", "what the network sees"), strict=True):
+    for axis, image, title in zip(
+        figure.subplots(1, 2), (picture, crop), ("picture", "what the network sees"), strict=True
+    ):
         axis.imshow(image)
         axis.set_title(title, fontsize=9)
         axis.axis("off")

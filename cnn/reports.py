@@ -31,9 +31,8 @@ def write_report(
     """
     trained = load_checkpoint(checkpoint)
     classifier = Classifier(trained.parameters, dataset.classes, devices)
-    answers = {
-        split: predict_split(classifier, dataset, split) for split in ("validation", "test") if split in dataset.splits
-    }
+    evaluated = [split for split in dataset.splits if split != "train"]
+    answers = {split: predict_split(classifier, dataset, split) for split in evaluated}
     with atomic_folder(folder) as temporary:
         summary: dict[str, Any] = {
             "metrics": {split: found.scores(positive) for split, found in answers.items()},
@@ -51,7 +50,7 @@ def write_report(
 
 def _predictions_table(found: Predictions, classes: Sequence[str]) -> pa.Table:
     answers = found.probabilities.argmax(1)
-    columns = {
+    columns: dict[str, Any] = {
         "id": found.ids,
         "picture": found.names,
         "label": [classes[label] for label in found.labels],

@@ -164,8 +164,7 @@ def _read_zip(path: Path, load: bool) -> Iterator[RawPicture]:
                     yield _picture(place, file, members[name].file_size, load)
     except _ZIP_ERRORS as error:
         raise UserError(
-            f"{path}: expected a whole zip file, found damage ({_printable(name)}: {error}): "
-            "copy or download it again."
+            f"{path}: expected a whole zip file, found damage ({_printable(name)}: {error}): copy or download it again."
         ) from error
 
 

@@ -4,7 +4,6 @@ It is the notebook's loop (section "Transfer Learning"): split the batch over th
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +143,9 @@ class Learner:
         for updater, device in zip(self.trainer._updaters, self.devices, strict=True):
             indices = sorted({int(key.partition(".")[0]) for key in state.optimizer})
             for index in indices:
-                parts = [state.optimizer[f"{index}.{place}"] for place in range(2) if f"{index}.{place}" in state.optimizer]
+                parts = [
+                    state.optimizer[f"{index}.{place}"] for place in range(2) if f"{index}.{place}" in state.optimizer
+                ]
                 arrays = tuple(mx.nd.array(part, ctx=device) for part in parts)
                 updater.states[index] = arrays if len(arrays) > 1 else arrays[0]
                 updater.states_synced[index] = True
@@ -186,9 +187,7 @@ def _evaluate(learner: Learner, batches: Iterator[Batch]) -> dict[str, float]:
     return scores(confusion, learner.task.positive)
 
 
-def _train_epoch(
-    learner: Learner, batches: Batches, epoch: int, advance: Callable[[int], None]
-) -> dict[str, float]:
+def _train_epoch(learner: Learner, batches: Batches, epoch: int, advance: Callable[[int], None]) -> dict[str, float]:
     """One pass over the training batches; returns the mean loss and the metrics while learning."""
     stage, total = learner.stage, batches.steps_per_epoch
     confusion, losses = np.zeros((len(learner.task.classes),) * 2, np.int64), []
@@ -236,7 +235,7 @@ def train_stage(
     devices: Sequence[Device],
     seed: int,
     state_file: Path,
-) -> tuple[Checkpoint, list[float]]:
+) -> Checkpoint:
     """Train for ``stage.epochs`` epochs and keep the epoch with the best validation F1, the first of equals.
 
     After each epoch ``state_file`` is replaced; if it is there already, training goes on from it and ends with the
@@ -244,9 +243,6 @@ def train_stage(
 
     Args:
         start: the pretrained network, or an earlier stage's checkpoint.
-
-    Returns:
-        The best checkpoint, and the seconds that each of this run's epochs took.
 
     Raises:
         UserError: the loss became infinite or NaN.
@@ -259,17 +255,14 @@ def train_stage(
     else:
         first = _describe(learner, batches, 0, {})
         state = TrainingState(parameters(learner.learning), {}, parameters(learner.learning), [first])
-    seconds = []
     with progress_bar(f"training {stage.trains}", stage.epochs * batches.steps_per_epoch, "batch") as advance:
         advance(state.epochs_done * batches.steps_per_epoch)
         for epoch in range(state.epochs_done + 1, stage.epochs + 1):
-            began = time.monotonic()
             mx.random.seed(seed * 1000 + epoch)  # dropout depends on the epoch only, so a resumed one agrees
             training = _train_epoch(learner, batches, epoch, advance)
             _record(state, learner, _describe(learner, batches, epoch, training))
             save_state(state_file, state)
-            seconds.append(time.monotonic() - began)
     set_parameters(learner.learning, state.best)
     number = 1 + max((int(epoch["stage"]) for epoch in start.history), default=0)
     history = (*start.history, *({"stage": number, **row} for row in state.history))
-    return Checkpoint(parameters(learner.net), history), seconds
+    return Checkpoint(parameters(learner.net), history)

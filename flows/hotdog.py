@@ -16,7 +16,7 @@ from cnn.commandline import parse, run
 from cnn.errors import UserError
 from cnn.files import require_writable
 from cnn.model_card import summary
-from cnn.recipes import Recipe, hotdog_recipe
+from cnn.recipes import hotdog_recipe
 from tasks import fetching, flow, preparing, publishing, training
 
 

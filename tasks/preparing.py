@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from cnn.backend import pick_devices
-from cnn.datasets import Dataset, prepare as prepare_dataset
+from cnn.datasets import Dataset
+from cnn.datasets import prepare as prepare_dataset
 from cnn.features import Embedder, FeatureStore, embed_split
 from cnn.files import Reference, text_digest
 from cnn.packing import pack_dataset
@@ -25,7 +26,10 @@ def embed(dataset: Reference, weights: Reference, views: int, seed: int, device:
     """The frozen features of every training view and of the validation pictures; only new pictures are run."""
     recipe = text_digest(weights.digest, views, seed, code_digest("cnn.features"))
     folder = store / "features" / f"{dataset.path.name}-{recipe[:12]}"
-    pictures, embedder = Dataset.open(dataset.path), Embedder(read_weights(weights.path), pick_devices(device))
+    pictures, embedder = (
+        Dataset.open(dataset.path),
+        Embedder(read_weights(weights.path), pick_devices(device)),
+    )
     for split, count in (("train", views), ("validation", 1)):
         embed_split(pictures, split, FeatureStore(folder / split, count), embedder, seed)
     return Reference.to(folder, "features")

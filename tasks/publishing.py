@@ -16,7 +16,8 @@ from cnn.datasets import Dataset
 from cnn.files import Reference
 from cnn.metrics import positive_class
 from cnn.model_card import metrics_rows
-from cnn.publication import CHAMPION_FILE, Candidate, publish as publish_version, read_manifest
+from cnn.publication import CHAMPION_FILE, Candidate, read_manifest
+from cnn.publication import publish as publish_version
 from cnn.recipes import Recipe
 from tasks.steps import step
 

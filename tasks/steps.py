@@ -20,7 +20,6 @@ from pydantic import BaseModel
 from cnn.errors import UserError
 from cnn.files import Reference, text_digest
 from cnn.progress import observed_by
-from tasks import task
 
 Result = TypeVar("Result", bound=Reference)
 _OURS = ("cnn", "tasks")
@@ -39,7 +38,12 @@ def _source(name: str) -> tuple[str, frozenset[str]]:
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             imported |= {n for n in names if _is_module(n)} | {node.module}
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
             del body[0]
     return ast.dump(tree), frozenset(imported)
 
@@ -86,7 +90,8 @@ class WhileIntact(CachePolicy):
             reference = store.read(key).result
             if not (isinstance(reference, Reference) and reference.is_intact()):
                 logging.getLogger("cnn").info("%s: gone or altered since it was made; making it again", reference)
-                store.result_storage.write_path(key, content=b"")  # unreadable, so it counts as missing
+                assert store.result_storage
+                store.result_storage.write_path(key, b"", _sync=True)  # type: ignore  # unreadable: it counts as missing
         return key
 
 
@@ -96,7 +101,9 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise UserError(f"{error.filename} may not be read or written; change its permissions or name another.") from error
+        raise UserError(
+            f"{error.filename} may not be read or written; change its permissions or name another."
+        ) from error
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
@@ -133,7 +140,7 @@ def step(run_name: str) -> Callable[[Callable[..., Result]], Task[..., Result]]:
             with _plain_errors(), observed_by(_ProgressArtifact()):
                 return function(*arguments, **named)
 
-        return task(
+        return Task(
             guarded,
             name=function.__name__.replace("_", " "),
             task_run_name=run_name,

@@ -33,15 +33,13 @@ def train(
     begin = load_checkpoint(start.path) if start.kind == "checkpoint" else Checkpoint(read_weights(start.path))
     inputs_digest = text_digest(stage, inputs.digest, dataset.digest, start.digest, positive, seed, device)
     folder = store / "training" / text_digest(inputs_digest, code_digest("cnn.training"))[:16]
-    best, seconds = train_stage(stage, task, batches, begin, pick_devices(device), seed, folder / "state.npz")
+    best = train_stage(stage, task, batches, begin, pick_devices(device), seed, folder / "state.npz")
     save_checkpoint(folder / "checkpoint.npz", best)
     return Reference.to(folder / "checkpoint.npz", "checkpoint")
 
 
 @step("evaluate")
-def evaluate(
-    checkpoint: Reference, dataset: Reference, positive: str | None, device: str, store: Path
-) -> Reference:
+def evaluate(checkpoint: Reference, dataset: Reference, positive: str | None, device: str, store: Path) -> Reference:
     """Metrics, predictions and pictures on validation and test, as a folder."""
     pictures = Dataset.open(dataset.path)
     folder = store / "reports" / text_digest(checkpoint.digest, dataset.digest, positive)[:16]

@@ -33,7 +33,7 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             state, wanted = self.server.state, self.headers.get("Range")  # type: ignore[attr-defined]
             state.asked.append((self.path, wanted))
             if self.path in state.silent:

@@ -47,9 +47,7 @@ def write_zip(path: Path, files: Files) -> Path:
     return path
 
 
-def write_parquet(
-    path: Path, labels: pa.Array, data: list[bytes | None], names: list[str] | None = None
-) -> Path:
+def write_parquet(path: Path, labels: pa.Array, data: list[bytes | None], names: list[str] | None = None) -> Path:
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     images = pa.array([{"bytes": item, "path": None} for item in data], image)
     table = pa.table({"image": images, "label": labels})
@@ -66,9 +64,7 @@ def as_folder(place: Path, files: Files) -> Path:
 
 
 def as_wrapped_folder(place: Path, files: Files) -> Path:
-    write_folder(
-        place / "photos/inner/most", {**files, ".DS_Store": b"", "__MACOSX/train/hotdog/._1.png": b""}
-    )
+    write_folder(place / "photos/inner/most", {**files, ".DS_Store": b"", "__MACOSX/train/hotdog/._1.png": b""})
     return place / "photos"
 
 
@@ -98,9 +94,7 @@ def as_records(place: Path, files: Files) -> Path:
     return place / "records"
 
 
-@pytest.mark.parametrize(
-    "form", [as_folder, as_wrapped_folder, as_zip, as_windows_zip, as_parquet, as_records]
-)
+@pytest.mark.parametrize("form", [as_folder, as_wrapped_folder, as_zip, as_windows_zip, as_parquet, as_records])
 def test_every_form_gives_the_same_pictures(form: Callable[[Path, Files], Path], tmp_path: Path) -> None:
     splits = ("train", "validation") if form is as_records else ("train", "validation", "test")
     files = labelled_files(*splits)
@@ -235,27 +229,21 @@ def test_one_record_file_is_not_enough(tmp_path: Path) -> None:
         (pa.array(["cat", "dog", "cat"]).dictionary_encode(), None, ["cat", "dog", "cat"]),
     ],
 )
-def test_parquet_labels(
-    labels: pa.Array, names: list[str] | None, expected: list[str], tmp_path: Path
-) -> None:
+def test_parquet_labels(labels: pa.Array, names: list[str] | None, expected: list[str], tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "animals.parquet", labels, [b"1", b"2", None], names)
     found = list(read_pictures(path))
     assert [p.label for p in found] == expected
     assert [p.data for p in found] == [b"1", b"2", b""]
 
 
-@pytest.mark.parametrize(
-    "columns", [{"text": ["a"]}, {"image": [b"raw"], "label": [0]}, {"image": [{"bytes": b""}]}]
-)
+@pytest.mark.parametrize("columns", [{"text": ["a"]}, {"image": [b"raw"], "label": [0]}, {"image": [{"bytes": b""}]}])
 def test_parquet_with_other_columns_is_an_error(columns: dict[str, list[object]], tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"a\.parquet: expected the columns image .* and label"):
         list(read_pictures(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda data: data[: len(data) // 2], lambda data: b"PAR1", lambda data: b""]
-)
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"PAR1", lambda data: b""])
 def test_damaged_parquet_is_an_error(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", pa.array([0]), [png(0)])
     path.write_bytes(damage(path.read_bytes()))

@@ -1,6 +1,7 @@
 """The training loop against the notebook's own, on one device and several, uninterrupted and killed."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def notebook_losses(records: Path, stage: Stage, seed: int, batches: int) -> lis
     trainer = gluon.Trainer(dognet.output.collect_params(), "sgd", {"learning_rate": 0.01})
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
 
-    def unbalanced_loss(loss_func, z, y):
+    def unbalanced_loss(loss_func: Any, z: Any, y: Any) -> Any:
         positive_class_weight = 5
         regular_loss = loss_func(z, y)
         return regular_loss * (1 + y * positive_class_weight) / positive_class_weight
@@ -121,7 +122,11 @@ def test_all_layers_learn_on_several_devices(drawn_dataset: Dataset, records: Pa
 
 @pytest.mark.parametrize(
     "stage",
-    [ON_FEATURES, Stage(epochs=2, batch_size=8), Stage(trains="all", epochs=2, batch_size=8, optimizer="adam")],
+    [
+        ON_FEATURES,
+        Stage(epochs=2, batch_size=8),
+        Stage(trains="all", epochs=2, batch_size=8, optimizer="adam"),
+    ],
     ids=["features", "frozen", "all"],
 )
 def test_a_killed_training_ends_as_an_uninterrupted_one(
@@ -133,12 +138,12 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
             if stage.views
             else RecordBatches(drawn_dataset, records, stage, 0)
         )
-        return train_stage(stage, TASK, batches, START, [mx.cpu()], 0, state)[0]
+        return train_stage(stage, TASK, batches, START, [mx.cpu()], 0, state)
 
     class Killed(BaseException):
         pass
 
-    def kill_after_first_epoch(path: Path, state: object) -> None:
+    def kill_after_first_epoch(path: Path, state: Any) -> None:
         real(path, state)
         raise Killed
 
@@ -157,12 +162,9 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
         np.testing.assert_array_equal(resumed.parameters[name], values, err_msg=name)
 
 
-def test_the_epoch_with_the_best_validation_f1_is_kept(
-    drawn_dataset: Dataset, features: Path, tmp_path: Path
-) -> None:
+def test_the_epoch_with_the_best_validation_f1_is_kept(drawn_dataset: Dataset, features: Path, tmp_path: Path) -> None:
     batches = FeatureBatches(drawn_dataset, features, ON_FEATURES, 0)
-    best, seconds = train_stage(ON_FEATURES, TASK, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
-    assert len(seconds) == ON_FEATURES.epochs
+    best = train_stage(ON_FEATURES, TASK, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
     learner = Learner(ON_FEATURES, TASK, START.parameters, [mx.cpu()], 0)
     set_parameters(learner.net, best.parameters)
     outputs = [learner.predict(batch) for batch in batches.validation()]
@@ -177,14 +179,12 @@ def test_only_the_output_block_changes_when_features_are_frozen(
 ) -> None:
     stage = Stage(epochs=1, batch_size=8)
     batches = RecordBatches(drawn_dataset, records, stage, 0)
-    trained, _ = train_stage(stage, TASK, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
+    trained = train_stage(stage, TASK, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
     for name in (name for name in START.parameters if name.startswith("features")):
         np.testing.assert_array_equal(trained.parameters[name], START.parameters[name])
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(
-    drawn_dataset: Dataset, features: Path, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_not_finite_stops_the_training(drawn_dataset: Dataset, features: Path, tmp_path: Path) -> None:
     stage = ON_FEATURES.model_copy(update={"class_weights": "balanced"})
     endless = Task(TASK.classes, TASK.positive, counts=(0, 16))  # the weight of a class without pictures
     batches = FeatureBatches(drawn_dataset, features, stage, 0)

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from conftest import write_pictures
-from flows.hotdog import HotdogSettings, hotdog, model_name
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 
 from cnn.backend import mx
 from cnn.errors import UserError
+from flows.hotdog import HotdogSettings, hotdog, model_name
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -38,13 +38,18 @@ Runner = Callable[..., Run]
 @pytest.fixture
 def run(tmp_path: Path, weights_file: Path) -> Runner:
     def run_flow(data: Path, **settings: object) -> Run:
-        base = {"weights": str(weights_file), "store": tmp_path / "store", "models": tmp_path / "models", "epochs": 2}
+        base = {
+            "weights": str(weights_file),
+            "store": tmp_path / "store",
+            "models": tmp_path / "models",
+            "epochs": 2,
+        }
         state = hotdog(HotdogSettings(data=str(data), **(base | settings)), return_state=True)
         version = state.result()
         with get_client(sync_client=True) as client:
             wanted = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
             tasks = client.read_task_runs(flow_run_filter=wanted)
-        return Run(version.path, {task.name.split()[0]: task.state.name for task in tasks})
+        return Run(version.path, {task.name.split()[0]: str(task.state and task.state.name) for task in tasks})
 
     return run_flow
 
