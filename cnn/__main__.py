@@ -1,12 +1,10 @@
 """Ask a published model: python -m cnn classify PICTURE|URL|FOLDER …"""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import requests
-from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import CliPositionalArg, CliSubCommand
@@ -132,7 +130,7 @@ def classify(settings: Classify) -> None:
     for group in in_groups(ordered_map(_open_or_explain, _places(settings.pictures)), _PICTURES_AT_ONCE):
         failures += [why for _, picture, why in group if picture is None]
         opened = [(place, picture, center_view(picture)) for place, picture, _ in group if picture]
-        answers: Iterable[NDArray[np.float32]] = classifier([crop for _, _, crop in opened]) if opened else ()
+        answers = classifier.answers(crop for _, _, crop in opened)
         for (place, picture, crop), shares in zip(opened, answers, strict=True):
             line = _line(place, dict(zip(classifier.classes, map(float, shares), strict=True)), settings.as_json)
             print(line)

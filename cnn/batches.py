@@ -48,7 +48,7 @@ class FeatureBatches:
         """Features and labels of (picture, view) pairs, (n, 2) numbers."""
         ids, labels = self._pictures[split]
         features = np.stack([self._stores[split].read(ids[picture], view) for picture, view in picks])
-        return mx.nd.array(features.astype(np.float32)), mx.nd.array(labels[picks[:, 0]], dtype="int32")
+        return mx.nd.array(features), mx.nd.array(labels[picks[:, 0]], dtype="int32")
 
     def training(self, epoch: int) -> Iterator[Batch]:
         ids, views = self._pictures["train"][0], self._stage.views

@@ -1,7 +1,7 @@
 """A trained network that answers: which class does a picture belong to, and how sure is that?"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ from PIL import Image
 
 from cnn.backend import Device, mx
 from cnn.errors import UserError
-from cnn.networks import Parameters, apply, compile_network, parameters, set_parameters, squeezenet
+from cnn.networks import Parameters, compile_network, parameters, run_batches, set_parameters, squeezenet
+from cnn.parallel import in_groups
 from cnn.pictures import to_tensor
 
 _BATCH = 16
@@ -41,7 +42,8 @@ class Classifier:
             raise UserError(f"{version}: is not a whole model version ({error}); publish one again.") from error
         return cls(parameters(net), classes, devices)
 
-    def __call__(self, crops: list[Image.Image]) -> NDArray[np.float32]:
-        """Probability of each class, (n, classes), for n upright RGB crops of 224 × 224 px (`center_view`)."""
-        outputs = apply(self.net, to_tensor(crops), self._devices, _BATCH)
-        return mx.nd.softmax(mx.nd.array(outputs)).asnumpy()
+    def answers(self, crops: Iterable[Image.Image]) -> Iterator[NDArray[np.float32]]:
+        """Probability of each class, (classes,), for each upright RGB crop of 224 × 224 px (`center_view`)."""
+        batches = map(to_tensor, in_groups(crops, _BATCH))
+        for outputs in run_batches(self.net, batches, self._devices, _BATCH):
+            yield from mx.nd.softmax(mx.nd.array(outputs)).asnumpy()

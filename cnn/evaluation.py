@@ -5,16 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cnn.classifier import Classifier
-from cnn.datasets import Dataset, Row
+from cnn.datasets import Dataset
 from cnn.metrics import Confusion, confusion_matrix, scores
-from cnn.parallel import in_groups, ordered_map
+from cnn.parallel import ordered_map
 from cnn.pictures import center_view, decode
-from cnn.progress import progress_bar
-
-_PICTURES_AT_ONCE = 64
+from cnn.progress import track
 
 
 @dataclass(frozen=True)
@@ -44,17 +41,7 @@ class Predictions:
 
 def predict_split(classifier: Classifier, dataset: Dataset, split: str) -> Predictions:
     """Run the published preprocessing and network over one split."""
-
-    def open_row(row: Row) -> tuple[Row, Image.Image]:
-        return row, center_view(decode(row.data))
-
-    answers: list[tuple[str, str, int, NDArray[np.float32]]] = []
-    with progress_bar(f"evaluating {split}", len(dataset.ids_and_labels(split)[0]), "picture") as advance:
-        for group in in_groups(ordered_map(open_row, dataset.rows(split)), _PICTURES_AT_ONCE):
-            found = classifier([crop for _, crop in group])
-            answers += [
-                (row.id, row.name, row.label, row_found) for (row, _), row_found in zip(group, found, strict=True)
-            ]
-            advance(len(group))
-    ids, names, labels, probabilities = zip(*answers, strict=True)
-    return Predictions(ids, names, np.array(labels, np.int64), np.stack(probabilities))
+    ids, labels = dataset.ids_and_labels(split)
+    crops = ordered_map(lambda row: center_view(decode(row.data)), dataset.rows(split))
+    answers = track(classifier.answers(crops), f"evaluating {split}", len(ids), "picture")
+    return Predictions(ids, dataset.names(split), labels, np.stack(list(answers)))

@@ -6,19 +6,19 @@ other choices cost in F1. The published network runs at 13 × 13 again, and is e
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
 
 from cnn.backend import Device, mx
 from cnn.datasets import Dataset, Row
 from cnn.files import atomic_file, file_digest
-from cnn.networks import Parameters, apply, compile_network, set_parameters, squeezenet
+from cnn.networks import Network, Parameters, compile_network, run_batches, set_parameters, squeezenet
 from cnn.parallel import in_groups, ordered_map
 from cnn.pictures import decode, to_tensor, views
 from cnn.progress import progress_bar
@@ -30,8 +30,8 @@ _SCHEMA = pa.schema([pa.field("features", pa.list_(pa.float16(), _VALUES))])
 #: A shard is written whole or not at all, so a killed run loses at most the work on so many pictures.
 _PICTURES_PER_SHARD = 256
 _BATCH = 32
-#: 50 KB each, so 400 MB: the whole of a small dataset, and a bound for a large one.
-_VIEWS_IN_MEMORY = 8192
+#: 100 KB each as float32, so 400 MB: the whole of a small dataset, and a bound for a large one.
+_VIEWS_IN_MEMORY = 4096
 
 Features = NDArray[np.float16]
 
@@ -61,11 +61,11 @@ class FeatureStore:
     def __contains__(self, picture: str) -> bool:
         return picture in self._places
 
-    def _read(self, picture: str, view: int) -> Features:
+    def _read(self, picture: str, view: int) -> NDArray[np.float32]:
         """Features of one view of a picture, (512, 7, 7); `read` remembers what was read last."""
         shard, first = self._places[picture]
         values = shard.get_batch(first + view).column(0).values
-        return values.to_numpy(zero_copy_only=False).reshape(FEATURES)
+        return values.to_numpy(zero_copy_only=False).reshape(FEATURES).astype(np.float32)
 
     def add(self, items: list[tuple[str, Features]]) -> None:
         """Write a shard of (picture id, features of all its views: (views, 512, 13, 13))."""
@@ -82,30 +82,20 @@ class FeatureStore:
         self._open(shard)
 
 
-class Embedder:
-    """The pretrained features and the averaging behind them, compiled: crops in, features out."""
-
-    def __init__(self, weights: Parameters, devices: Sequence[Device]) -> None:
-        net = squeezenet(classes=2, devices=devices, seed=0)
-        set_parameters(net, weights, prefix="features")
-        block = mx.gluon.nn.HybridSequential()
-        average = mx.gluon.nn.HybridLambda(
-            lambda F, x: F.contrib.AdaptiveAvgPooling2D(x, output_size=FEATURES[1:])  # noqa: N803
-        )
-        block.add(net.features, average)
-        self._block, self._devices = compile_network(block), devices
-
-    def __call__(self, crops: list[Image.Image]) -> Features:
-        """Features, (n, 512, 7, 7), of n crops of 224 × 224 px."""
-        return apply(self._block, to_tensor(crops), self._devices, _BATCH).astype(np.float16)
+def embedding_network(weights: Parameters, devices: Sequence[Device]) -> Network:
+    """The pretrained features and the averaging behind them, compiled: (n, 3, 224, 224) to (n, 512, 7, 7)."""
+    net = squeezenet(classes=2, devices=devices, seed=0)
+    set_parameters(net, weights, prefix="features")
+    block = mx.gluon.nn.HybridSequential()
+    average = mx.gluon.nn.HybridLambda(
+        lambda F, x: F.contrib.AdaptiveAvgPooling2D(x, output_size=FEATURES[1:])  # noqa: N803
+    )
+    block.add(net.features, average)
+    return compile_network(block)
 
 
 def embed_split(
-    dataset: Dataset,
-    split: str,
-    store: FeatureStore,
-    embedder: Callable[[list[Image.Image]], Features],
-    seed: int,
+    dataset: Dataset, split: str, store: FeatureStore, network: Network, devices: Sequence[Device], seed: int
 ) -> int:
     """Add to ``store`` the features of those pictures of a split that it lacks; returns how many those were.
 
@@ -114,21 +104,25 @@ def embed_split(
     """
     missing = {picture for picture in dataset.ids_and_labels(split)[0] if picture not in store}
 
-    def open_views(row: Row) -> tuple[str, list[Image.Image]]:
-        return row.id, views(decode(row.data), store.views, f"{seed} {row.id}")
-
     def first_of_each(waiting: set[str]) -> Iterator[Row]:
         for row in dataset.rows(split):
             if row.id in waiting:
                 waiting.remove(row.id)
                 yield row
 
-    per_group = max(1, _BATCH // store.views)
+    def open_views(row: Row) -> tuple[str, NDArray[np.float32]]:
+        return row.id, to_tensor(views(decode(row.data), store.views, f"{seed} {row.id}"))
+
+    per_batch = max(1, _BATCH // store.views)
+    pictures = ordered_map(open_views, first_of_each(set(missing)), ahead=2 * per_batch)
+    groups, for_network = tee(in_groups(pictures, per_batch))
+    tensors = (np.concatenate([tensor for _, tensor in group]) for group in for_network)
+    batches = run_batches(network, tensors, devices, per_batch * store.views)
     shard: list[tuple[str, Features]] = []
     with progress_bar(f"embedding {split}", len(missing), "picture") as advance:
-        for group in in_groups(ordered_map(open_views, first_of_each(set(missing)), ahead=2 * per_group), per_group):
-            features = embedder([crop for _, crops in group for crop in crops])
-            shard += zip([picture for picture, _ in group], features.reshape(len(group), store.views, -1), strict=True)
+        for group, features in zip(groups, batches, strict=True):
+            of_each = features.astype(np.float16).reshape(len(group), store.views, *FEATURES)
+            shard += zip([picture for picture, _ in group], of_each, strict=True)
             if len(shard) >= _PICTURES_PER_SHARD:
                 store.add(shard)
                 shard = []

@@ -3,7 +3,7 @@
 Iandola et al. 2016, https://arxiv.org/abs/1602.07360; notebook, section "Transfer Learning".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,16 +63,25 @@ def compile_network(block: Network) -> Network:
     return block
 
 
-def apply(
-    block: Network, tensor: NDArray[np.float32], devices: Sequence[Device], batch_size: int = 32
-) -> NDArray[np.float32]:
-    """Run a compiled block on any number of inputs, (n, …) to (n, …), in batches of one size over the devices."""
-    outputs = []
-    for start in range(0, len(tensor), batch_size):
-        batch = np.zeros((batch_size, *tensor.shape[1:]), np.float32)  # the last one is filled up with zeros
-        count = len(tensor[start : start + batch_size])
-        batch[:count] = tensor[start : start + batch_size]
+def run_batches(
+    block: Network, batches: Iterable[NDArray[np.float32]], devices: Sequence[Device], size: int
+) -> Iterator[NDArray[np.float32]]:
+    """Run a compiled block on batches of at most ``size`` inputs each, (n, …) to (n, …), shared by the devices.
+
+    While the devices work on one batch, the next is taken from ``batches``.
+    """
+    running: tuple[int, list[Any]] | None = None
+    for batch in batches:
+        count = len(batch)
+        if count < size:  # a batch of another size would be planned anew, so it is filled up with zeros
+            batch = np.concatenate([batch, np.zeros((size - count, *batch.shape[1:]), np.float32)])
         parts = mx.gluon.utils.split_and_load(mx.nd.array(batch), list(devices), even_split=False)
-        results = [block(part) for part in parts]  # all devices have begun before the first is waited for
-        outputs.append(np.concatenate([result.asnumpy() for result in results])[:count])
-    return np.concatenate(outputs)
+        earlier, running = running, (count, [block(part) for part in parts])
+        if earlier:
+            yield _collect(*earlier)
+    if running:
+        yield _collect(*running)
+
+
+def _collect(count: int, outputs: list[Any]) -> NDArray[np.float32]:
+    return np.concatenate([output.asnumpy() for output in outputs])[:count]

@@ -8,6 +8,6 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "cnn")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # the first start takes 30 s
 
-from prefect import flow  # noqa: E402  (after its settings)
+from prefect import flow
 
 __all__ = ["flow"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from cnn.backend import pick_devices
 from cnn.datasets import Dataset
 from cnn.datasets import prepare as prepare_dataset
-from cnn.features import Embedder, FeatureStore, embed_split
+from cnn.features import FeatureStore, embed_split, embedding_network
 from cnn.files import Reference, text_digest
 from cnn.packing import pack_dataset
 from cnn.weights import read_weights
@@ -26,12 +26,10 @@ def embed(dataset: Reference, weights: Reference, views: int, seed: int, device:
     """The frozen features of every training view and of the validation pictures; only new pictures are run."""
     recipe = text_digest(weights.digest, views, seed, code_digest("cnn.features"))
     folder = store / "features" / f"{dataset.path.name}-{recipe[:12]}"
-    pictures, embedder = (
-        Dataset.open(dataset.path),
-        Embedder(read_weights(weights.path), pick_devices(device)),
-    )
+    pictures, devices = Dataset.open(dataset.path), pick_devices(device)
+    network = embedding_network(read_weights(weights.path), devices)
     for split, count in (("train", views), ("validation", 1)):
-        embed_split(pictures, split, FeatureStore(folder / split, count), embedder, seed)
+        embed_split(pictures, split, FeatureStore(folder / split, count), network, devices, seed)
     return Reference.to(folder, "features")
 
 

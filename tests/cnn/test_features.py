@@ -1,39 +1,42 @@
 """Kept features: right, compact, added to and repaired."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cnn.backend import mx
 from cnn.datasets import Dataset
-from cnn.features import FEATURES, Embedder, FeatureStore, embed_split
-from cnn.networks import random_parameters, set_parameters, squeezenet
+from cnn.features import FEATURES, FeatureStore, embed_split, embedding_network
+from cnn.networks import Network, random_parameters, set_parameters, squeezenet
 from cnn.pictures import center_view, decode, to_tensor
 
 WEIGHTS = random_parameters(seed=1)
 
 
+CPU = [mx.cpu()]
+
+
 @pytest.fixture(scope="module")
-def embedder() -> Embedder:
-    return Embedder(WEIGHTS, [mx.cpu()])
+def network() -> Network:
+    return embedding_network(WEIGHTS, CPU)
 
 
 class Counting:
-    """Counts the crops that are embedded, and embeds none."""
+    """Stands in for the network and counts the views that it is given; padding is not counted, it is all zeros."""
 
     def __init__(self) -> None:
-        self.crops = 0
+        self.views = 0
 
-    def __call__(self, crops: list[Image.Image]) -> np.ndarray:
-        self.crops += len(crops)
-        return np.zeros((len(crops), *FEATURES), np.float16)
+    def __call__(self, batch: Any) -> Any:
+        self.views += int((batch.asnumpy().reshape(len(batch), -1).any(1)).sum())
+        return mx.nd.zeros((len(batch), *FEATURES))
 
 
-def test_features_are_the_networks_averaged(drawn_dataset: Dataset, embedder: Embedder, tmp_path: Path) -> None:
+def test_features_are_the_networks_averaged(drawn_dataset: Dataset, network: Network, tmp_path: Path) -> None:
     store = FeatureStore(tmp_path, views=1)
-    embed_split(drawn_dataset, "validation", store, embedder, seed=0)
+    embed_split(drawn_dataset, "validation", store, network, CPU, seed=0)
     net = squeezenet(2, [mx.cpu()], seed=0)
     set_parameters(net, WEIGHTS, prefix="features")
     row = next(drawn_dataset.rows("validation"))
@@ -46,21 +49,21 @@ def test_features_are_the_networks_averaged(drawn_dataset: Dataset, embedder: Em
 def test_only_what_is_missing_is_embedded(drawn_dataset: Dataset, tmp_path: Path) -> None:
     count = len(set(drawn_dataset.ids_and_labels("train")[0]))
     first, second, third = Counting(), Counting(), Counting()
-    assert embed_split(drawn_dataset, "train", FeatureStore(tmp_path, 3), first, seed=0) == count
-    assert first.crops == 3 * count
-    assert embed_split(drawn_dataset, "train", FeatureStore(tmp_path, 3), second, seed=0) == 0
-    assert second.crops == 0
+    assert embed_split(drawn_dataset, "train", FeatureStore(tmp_path, 3), first, CPU, seed=0) == count
+    assert first.views == 3 * count
+    assert embed_split(drawn_dataset, "train", FeatureStore(tmp_path, 3), second, CPU, seed=0) == 0
+    assert second.views == 0
     shard = next(tmp_path.glob("*.arrow"))
     shard.write_bytes(shard.read_bytes()[:-20] + b"x" * 20)
-    assert embed_split(drawn_dataset, "train", FeatureStore(tmp_path, 3), third, seed=0) == count
+    assert embed_split(drawn_dataset, "train", FeatureStore(tmp_path, 3), third, CPU, seed=0) == count
 
 
 def test_views_depend_on_the_picture_and_the_seed_only(
-    drawn_dataset: Dataset, embedder: Embedder, tmp_path: Path
+    drawn_dataset: Dataset, network: Network, tmp_path: Path
 ) -> None:
     stores = {name: FeatureStore(tmp_path / name, 3) for name in ("a", "b", "c")}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        embed_split(drawn_dataset, "validation", stores[name], embedder, seed)
+        embed_split(drawn_dataset, "validation", stores[name], network, CPU, seed)
     picture = drawn_dataset.ids_and_labels("validation")[0][0]
     for view, same in ((0, True), (1, True), (2, False)):
         a, b, c = (stores[name].read(picture, view) for name in "abc")
