@@ -60,9 +60,9 @@ def f1_of(
         pairs = chance.permutation(len(train) * stage.views)
         for step in range(steps):
             picture, view = np.divmod(pairs[step * stage.batch_size :][: stage.batch_size], stage.views)
-            batch = mx.nd.array(train[picture, view].astype(np.float32)), mx.nd.array(labels[0][picture])
+            batch = mx.nd.array(train[picture, view].astype(np.float32)), labels[0][picture]
             learner.step(batch, learning_rate(stage, (epoch + step / steps) / stage.epochs))
-    outputs = learner.predict((mx.nd.array(validation[:, 0].astype(np.float32)), None))
+    outputs = learner.predict((mx.nd.array(validation[:, 0].astype(np.float32)), labels[1]))
     return scores(confusion_matrix(labels[1], outputs.argmax(1), len(task.classes)), task.positive)["f1"]
 
 

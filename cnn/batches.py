@@ -14,8 +14,8 @@ from cnn.parallel import ordered_map
 from cnn.pictures import CROP, MEAN, STD
 from cnn.recipes import Stage
 
-#: Inputs and labels (n,) as MXNet arrays on the CPU.
-Batch = tuple[Any, Any]
+#: Inputs as an MXNet array on the CPU, and labels (n,).
+Batch = tuple[Any, NDArray[np.int64]]
 
 
 class Batches(Protocol):
@@ -48,7 +48,7 @@ class FeatureBatches:
         """Features and labels of (picture, view) pairs, (n, 2) numbers."""
         ids, labels = self._pictures[split]
         features = np.stack([self._stores[split].read(ids[picture], view) for picture, view in picks])
-        return mx.nd.array(features), mx.nd.array(labels[picks[:, 0]], dtype="int32")
+        return mx.nd.array(features), labels[picks[:, 0]]
 
     def training(self, epoch: int) -> Iterator[Batch]:
         ids, views = self._pictures["train"][0], self._stage.views
@@ -74,8 +74,8 @@ class RecordBatches:
         # the last batch is filled up from the beginning, as ImageRecordIter does by default
         self.steps_per_epoch = -(-self._pictures["train"] // stage.batch_size)
 
-    def _iterate(self, split: str, **options: Any) -> Iterator[tuple[Any, Any, int]]:
-        """Pictures with values 0…255, labels, and how many at the end only fill up the batch."""
+    def _iterate(self, split: str, **options: Any) -> Iterator[tuple[Batch, int]]:
+        """Batches, and how many pictures at the end only fill up each."""
         iterator = mx.io.ImageRecordIter(
             path_imgrec=str(self._folder / f"{split}.rec"),
             data_shape=(3, CROP, CROP),
@@ -85,18 +85,20 @@ class RecordBatches:
             **options,
         )
         for batch in iterator:
-            yield batch.data[0], batch.label[0], batch.pad
+            yield (normalise(batch.data[0]), batch.label[0].asnumpy().astype(np.int64)), batch.pad
 
     def training(self, epoch: int) -> Iterator[Batch]:
         augmentation = self._stage.augmentation.model_dump(exclude_none=True)
         seed = int(np.random.default_rng([self._seed, epoch]).integers(2**31))
-        batches = self._iterate("train", shuffle=True, seed=seed, seed_aug=seed, **augmentation)
-        return ((normalise(data), label) for data, label, _ in batches)
+        index = str(self._folder / "train.idx")
+        batches = self._iterate("train", path_imgidx=index, shuffle=True, seed=seed, seed_aug=seed, **augmentation)
+        return (batch for batch, _ in batches)
 
     def validation(self) -> Iterator[Batch]:
-        for data, label, fill in self._iterate("validation", min_img_size=self._stage.augmentation.min_img_size):
-            count = len(label) - fill
-            yield normalise(data[:count]), label[:count]
+        smallest = self._stage.augmentation.min_img_size
+        for (pictures, labels), fill in self._iterate("validation", min_img_size=smallest):
+            count = len(labels) - fill
+            yield pictures[:count], labels[:count]
 
 
 def normalise(pixels: Any) -> Any:

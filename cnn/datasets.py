@@ -1,6 +1,7 @@
 """Prepared datasets: Parquet in the Hugging Face image convention, one file per split, and a report."""
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from cnn.parallel import ordered_map
 from cnn.pictures import NotAPictureError, normalise
 from cnn.progress import track
 from cnn.sources import SPLITS, RawPicture, count_pictures, read_pictures
+
+logger = logging.getLogger(__name__)
 
 #: Shares of the pictures that a source without a split gives up for test and validation.
 TEST_SHARE, VALIDATION_SHARE = 0.15, 0.15
@@ -281,4 +284,7 @@ def prepare(source: Path, folder: Path, second_part_validates: bool = False) -> 
         dataset = _write_splits(pictures, place, classes, splits)
         _require_pictures(source, dataset, splits)
         (place / _REPORT).write_text(dataset.model_dump_json(exclude={"folder"}, indent=2) + "\n")
+    for what, items in (("could not be decoded", dataset.left_out), ("stand on both sides", dataset.duplicates)):
+        if items:
+            logger.warning("%d pictures left out that %s, such as %s", len(items), what, items[0])
     return Dataset.open(folder)

@@ -28,7 +28,11 @@ def summary(version: Path) -> str:
     ]
     champion = "is the champion" if manifest["promoted"] else "is not the champion"
     ending = [f"{manifest['name']} {manifest['version']} {champion}. {manifest['why']}", f"Model: {version}"]
-    return "\n".join(["", *lines, "", *ending, *manifest["notes"]])
+    return "\n".join(["", *lines, "", *ending, *_untested(manifest), *manifest["notes"]])
+
+
+def _untested(manifest: dict[str, Any]) -> list[str]:
+    return [] if "test" in manifest["metrics"] else ["The data has no test part, so there are no test figures."]
 
 
 def _table(rows: list[dict[str, str]]) -> str:
@@ -54,7 +58,6 @@ def model_card(manifest: dict[str, Any]) -> str:
     """Markdown from a manifest."""
     about = f"class {manifest['positive']}" if manifest["positive"] else "the mean over all classes"
     notes = "".join(f"\n> {note}\n" for note in manifest["notes"])
-    untested = "" if "test" in manifest["metrics"] else " The data has no test part, so there are no test figures."
     given = manifest["input"]
     mean, std = ([round(value, 3) for value in given[name]] for name in ("mean", "std"))
     return f"""# {manifest["name"]} {manifest["version"]}
@@ -63,7 +66,8 @@ SqueezeNet 1.1 that tells apart: {", ".join(manifest["classes"])}. Published {ma
 
 {_table(metrics_rows(manifest["metrics"]))}
 
-Precision, recall and F1 are about {about}. Whatever was chosen was chosen on validation.{untested}
+Precision, recall and F1 are about {about}. Whatever was chosen was chosen on validation.
+{" ".join(_untested(manifest))}
 
 **Champion:** {"yes" if manifest["promoted"] else "no"}. {manifest["why"]}
 

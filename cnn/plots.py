@@ -37,7 +37,8 @@ def learning_curves(history: Sequence[Epoch]) -> Figure:
         if name != "loss":
             axis.set_ylim(0, 1.02)
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
     return figure
 
 

@@ -87,11 +87,14 @@ def read_records(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def write_records(path: Path, pictures: Iterable[tuple[int, bytes]]) -> None:
-    """Write (label, encoded picture) pairs as a record file that ``mx.io.ImageRecordIter`` reads."""
+    """Write (label, encoded picture) pairs as a record file that ``mx.io.ImageRecordIter`` reads.
+
+    Beside it comes an index, ``.idx``, with which it can shuffle all records and not only neighbouring ones.
+    """
     from cnn.backend import mx  # reading needs no MXNet, and importing it takes seconds
 
-    with atomic_file(path) as temporary:
-        writer = mx.recordio.MXRecordIO(str(temporary), "w")
+    with atomic_file(path) as records, atomic_file(path.with_suffix(".idx")) as index:
+        writer = mx.recordio.MXIndexedRecordIO(str(index), str(records), "w")
         for number, (label, picture) in enumerate(pictures):
-            writer.write(mx.recordio.pack(mx.recordio.IRHeader(0, float(label), number, 0), picture))
+            writer.write_idx(number, mx.recordio.pack(mx.recordio.IRHeader(0, float(label), number, 0), picture))
         writer.close()

@@ -23,6 +23,8 @@ from cnn.recipes import Stage
 
 logger = logging.getLogger(__name__)
 
+_TOLD = ("loss", "accuracy", "f1")  # of the metrics of an epoch, what the log says
+
 
 @dataclass(frozen=True)
 class Task:
@@ -39,8 +41,8 @@ def class_weights(stage: Stage, task: Task) -> NDArray[np.float32]:
     ``balanced`` gives each class the same sum. ``notebook`` is its ``unbalanced_loss`` as written,
     ``(1 + 5 y) / 5``: 6/5 for the positive class and 1/5 for the others.
 
-    >>> class_weights(Stage(), Task(("other", "hotdog"), 1, (5, 1))).round(2).tolist()
-    [0.2, 1.2]
+    >>> class_weights(Stage(), Task(("other", "hotdog"), 1, (5, 1)))
+    array([0.2, 1.2], dtype=float32)
     """
     if stage.class_weights == "balanced":
         counts = np.array(task.counts, np.float32)
@@ -61,8 +63,9 @@ class Learner:
         self._on_features = bool(stage.views)
         self.learning = self.net if stage.trains == "all" else self.net.output
         self._forward = self._compile()
-        self._weights = mx.nd.array(class_weights(stage, task))
+        self._weights = class_weights(stage, task)
         self._loss = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
+        self._loss.hybridize()
         self.steps_done = 0
         self.trainer = self._make_trainer()
 
@@ -89,20 +92,21 @@ class Learner:
     def _split(self, array: Any) -> list[Any]:
         return mx.gluon.utils.split_and_load(array, self.devices, even_split=False)
 
-    def _targets(self, labels: Any) -> Any:
+    def _targets(self, labels: NDArray[np.int64]) -> Any:
+        """Smoothed one-hot labels times the class's weight, (n, classes): the loss is linear in them."""
         classes, smoothing = len(self.task.classes), self.stage.label_smoothing
-        return mx.nd.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+        smoothed = np.eye(classes, dtype=np.float32)[labels] * (1 - smoothing) + smoothing / classes
+        return mx.nd.array(smoothed * self._weights[labels, None])
 
     def step(self, batch: Batch, learning_rate: float) -> tuple[float, NDArray[np.float32]]:
         """Learn from one batch; returns its mean loss and the outputs (n, classes) it was computed from."""
         inputs, labels = batch
-        weights = self._weights.take(labels).expand_dims(1)
+        parts = zip(self._split(inputs), self._split(self._targets(labels)), strict=True)
         losses, outputs = [], []
         with mx.autograd.record():
-            parts = (self._split(inputs), self._split(self._targets(labels)), self._split(weights))
-            for part, target, weight in zip(*parts, strict=True):
+            for part, targets in parts:
                 outputs.append(self._forward(part))
-                losses.append(self._loss(outputs[-1], target, weight))
+                losses.append(self._loss(outputs[-1], targets))
         mx.autograd.backward(losses)
         self.trainer.set_learning_rate(learning_rate)
         self.trainer.step(len(labels))
@@ -165,14 +169,13 @@ def _head(net: Network) -> Network:
 
 
 def learning_rate(stage: Stage, progress: float) -> float:
-    """The rate at ``progress`` 0…1 of a stage: constant, or falling to 0 along half a cosine.
+    """The rate at ``progress`` 0…1 of a stage: rising during its warm-up, then constant or along half a cosine to 0.
 
     >>> round(learning_rate(Stage(schedule="cosine", learning_rate=0.2), 0.5), 3)
     0.1
     """
-    if stage.schedule == "constant":
-        return stage.learning_rate
-    return stage.learning_rate * (1 + float(np.cos(np.pi * progress))) / 2
+    rate = stage.learning_rate * min(1.0, progress / stage.warm_up if stage.warm_up else 1.0)
+    return rate if stage.schedule == "constant" else rate * (1 + float(np.cos(np.pi * progress))) / 2
 
 
 def _evaluate(learner: Learner, batches: Iterator[Batch]) -> dict[str, float]:
@@ -181,7 +184,7 @@ def _evaluate(learner: Learner, batches: Iterator[Batch]) -> dict[str, float]:
     for batch in batches:
         outputs = learner.predict(batch)
         lowest, highest = min(lowest, outputs.min()), max(highest, outputs.max())
-        confusion += confusion_matrix(batch[1].asnumpy().astype(np.int64), outputs.argmax(1), len(confusion))
+        confusion += confusion_matrix(batch[1], outputs.argmax(1), len(confusion))
     if lowest == highest:
         logger.warning("the output is dead: it is %g for every picture and cannot learn any more", lowest)
     return scores(confusion, learner.task.positive)
@@ -200,22 +203,18 @@ def _train_epoch(learner: Learner, batches: Batches, epoch: int, advance: Callab
                 f"lower the learning rate of {stage.learning_rate:g}."
             )
         losses.append(loss)
-        confusion += confusion_matrix(batch[1].asnumpy().astype(np.int64), outputs.argmax(1), len(confusion))
+        confusion += confusion_matrix(batch[1], outputs.argmax(1), len(confusion))
         advance(1)
     return {"loss": float(np.mean(losses)), **scores(confusion, learner.task.positive)}
 
 
 def _describe(learner: Learner, batches: Batches, epoch: int, training: dict[str, float]) -> Epoch:
     validation = _evaluate(learner, batches.validation())
-    logger.info(
-        "epoch %d: %s, validation accuracy %.3f, F1 %.3f",
-        epoch,
-        f"loss {training['loss']:.4f}" if training else "before training",
-        validation["accuracy"],
-        validation["f1"],
-    )
-    measured = {"validation_" + name: value for name, value in validation.items()}
-    return {"epoch": epoch} | {"train_" + name: value for name, value in training.items()} | measured
+    measured = {f"train_{name}": value for name, value in training.items()}
+    measured |= {f"validation_{name}": value for name, value in validation.items()}
+    told = (f"{name.replace('_', ' ')} {value:.3f}" for name, value in measured.items() if name.endswith(_TOLD))
+    logger.info("epoch %d: %s", epoch, ", ".join(told))
+    return {"epoch": epoch, **measured}
 
 
 def _record(state: TrainingState, learner: Learner, row: Epoch) -> None:

@@ -69,12 +69,21 @@ def model_name(data: str, wanted: str | None) -> str:
     return wanted or ("hotdog" if data in DATASETS else plain or "model")
 
 
+def check(settings: HotdogSettings) -> None:
+    """Refuse before any work what cannot work: a GPU that cannot be used, a folder that cannot be written to.
+
+    Raises:
+        UserError: names the setting and what to do.
+    """
+    pick_devices(settings.device)
+    require_writable(settings.store, "--store")
+    require_writable(settings.models, "--models")
+
+
 @flow(name="hotdog")
 def hotdog(settings: HotdogSettings = HotdogSettings()) -> publishing.ModelVersion:  # noqa: B008  (frozen)
     """Photos in, published classifier out; each step is cached and shows in the Prefect UI."""
-    pick_devices(settings.device)  # a GPU that cannot be used is refused before any work
-    require_writable(settings.store, "--store")
-    require_writable(settings.models, "--models")
+    check(settings)
     store, seed, device, positive = settings.store, settings.seed, settings.device, settings.positive
     recipe = hotdog_recipe(settings.recipe, settings.epochs, settings.finetune)
 
@@ -102,8 +111,9 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> publishing.ModelVersi
 
 def main() -> None:
     """Run the flow with settings from the command line and print what came out."""
-    version = hotdog(parse(HotdogSettings))
-    print(summary(version.path))
+    settings = parse(HotdogSettings)
+    check(settings)  # again in the flow, but here it need not wait for Prefect's server
+    print(summary(hotdog(settings).path))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from cnn.weights import read_weights
 from tasks.steps import code_digest, step
 
 
-@step("prepare {source.kind}")
+@step("prepare {source.path.stem}")
 def prepare(source: Reference, store: Path, second_part_validates: bool) -> Reference:
     """One Parquet file per split, beside a report of what was left out and why."""
     suffix = "-notebook" if second_part_validates else ""

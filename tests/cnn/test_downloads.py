@@ -96,34 +96,20 @@ def test_a_mirror_may_be_a_folder_and_is_verified_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resumes", [True, False])
-def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Path, resumes: bool) -> None:
-    server.files, server.resumes = {"/a": CONTENT}, resumes
+def test_a_broken_download_is_kept_and_goes_on_where_it_stopped(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumes: bool
+) -> None:
+    server.files, server.resumes, server.break_after = {"/a": CONTENT}, resumes, {"/a": 300_000}
     file = catalogued(f"{server.address}/a")
-    server.break_after = {"/a": 1 << 18}
-    first_probe_breaks = available([file], tmp_path, None)
-    assert first_probe_breaks == [file]
-    server.break_after = {}
-    (tmp_path / ".photos.zip.partial").write_bytes(CONTENT[:100_000])
-    assert bring(file, tmp_path).read_bytes() == CONTENT
-    assert ("/a", "bytes=100000-") in server.asked
-    assert [path.name for path in tmp_path.iterdir()] == ["photos.zip"]
-
-
-def test_what_came_before_the_line_broke_is_kept_but_never_used(server: Server, tmp_path: Path) -> None:
-    server.files = {"/a": CONTENT}
-    file = catalogued(f"{server.address}/a")
-    real = downloads.probe
-
-    def probe_then_break(candidates: object) -> dict[str, str | None]:
-        answers = real(candidates)  # type: ignore[arg-type]
-        server.break_after = {"/a": 1 << 18}
-        return answers
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="kept and resumed"):
-        patch.setattr(downloads, "probe", probe_then_break)
+    monkeypatch.setattr(downloads, "probe", lambda candidates: dict.fromkeys(candidates))
+    with pytest.raises(UserError, match="kept and resumed"):
         bring(file, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".photos.zip.partial"]
+    (partial,) = tmp_path.iterdir()
+    kept = partial.stat().st_size
+    assert partial.name == ".photos.zip.partial" and 0 < kept <= 300_000
     assert bring(file, tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1] == ("/a", f"bytes={kept}-")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos.zip"]
 
 
 def test_wrong_bytes_are_refused_and_the_next_address_is_asked(server: Server, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def notebook_losses(records: Path, stage: Stage, seed: int, batches: int) -> lis
     set_parameters(dognet, START.parameters, prefix="features")
     augmentation_seed = int(np.random.default_rng([seed, 1]).integers(2**31))
     train_iter = mx.io.ImageRecordIter(
-        path_imgrec=str(records / "train.rec"), min_img_size=256, data_shape=(3, 224, 224), rand_crop=True,
+        path_imgrec=str(records / "train.rec"), path_imgidx=str(records / "train.idx"),
+        min_img_size=256, data_shape=(3, 224, 224), rand_crop=True,
         shuffle=True, batch_size=batch_size, max_random_scale=1.5, min_random_scale=0.75, rand_mirror=True,
         seed=augmentation_seed, seed_aug=augmentation_seed, preprocess_threads=2,
     )  # fmt: skip

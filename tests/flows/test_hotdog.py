@@ -1,28 +1,45 @@
 """The whole flow on drawn pictures: what runs, what is cached, what is rebuilt, what is refused."""
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import write_pictures
+from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 
+from cnn import files
+from cnn.__main__ import Commands
 from cnn.backend import mx
+from cnn.catalog import DATASETS, CatalogEntry, CatalogFile
+from cnn.commandline import parse
 from cnn.errors import UserError
+from cnn.files import file_digest
+from cnn.model_card import summary
+from cnn.sample import write_sample
 from flows.hotdog import HotdogSettings, hotdog, model_name
+from tasks import fetching
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @dataclass
 class Run:
-    """What a flow run left: the version's folder and the state of each task by its name's first word."""
+    """What a flow run left: the version's folder, and the state of each task by the first words of its name."""
 
     version: Path
     states: dict[str, str] = field(default_factory=dict)
@@ -33,6 +50,11 @@ class Run:
 
 
 Runner = Callable[..., Run]
+
+
+def short(name: str) -> str:
+    """First word of a task run's name, with "weights" where it says so."""
+    return "weights" if name.endswith(" weights") else name.split()[0]
 
 
 @pytest.fixture
@@ -49,7 +71,7 @@ def run(tmp_path: Path, weights_file: Path) -> Runner:
         with get_client(sync_client=True) as client:
             wanted = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
             tasks = client.read_task_runs(flow_run_filter=wanted)
-        return Run(version.path, {task.name.split()[0]: str(task.state and task.state.name) for task in tasks})
+        return Run(version.path, {short(task.name): str(task.state and task.state.name) for task in tasks})
 
     return run_flow
 
@@ -68,13 +90,13 @@ def embedded(store: Path) -> list[list[str]]:
 
 def test_run_twice_work_once_and_only_what_changed(run: Runner, photos: Path, tmp_path: Path) -> None:
     first = run(photos)
-    assert first.worked() == {"fetch", "prepare", "embed", "train", "evaluate", "publish"}
+    assert first.worked() == {"fetch", "prepare", "weights", "embed", "train", "evaluate", "publish"}
     second = run(photos)
     assert second.worked() == set() and second.version == first.version
 
     write_pictures(photos / "train", 1, first=50, labels=("hotdog",))
     third = run(photos)
-    assert "prepare" in third.worked() and third.states["publish"] == "Completed"
+    assert third.worked() == {"fetch", "prepare", "embed", "train", "evaluate", "publish"}
     assert sorted(map(len, embedded(tmp_path / "store"))) == [1, 16]
     assert third.version.name == "v0002"
 
@@ -197,3 +219,117 @@ def test_what_cannot_work_is_refused_in_a_sentence(
     with pytest.raises(UserError, match=words):
         run(**({"data": drawn} | settings))
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_classify_says_what_the_evaluation_said(
+    run: Runner, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    version = run(drawn).version
+    expected = pq.read_table(version / "predictions-validation.parquet").to_pylist()
+    capsys.readouterr()
+    plot = tmp_path / "plot.png"
+    arguments = ["classify", str(drawn / "validation"), "--models", str(tmp_path / "models"), "--json"]
+    parse(Commands, [*arguments, "--plot", str(plot)]).run()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    said = {Path(line["picture"]).relative_to(drawn).as_posix(): line for line in lines}
+    assert len(said) == len(expected)
+    for row in expected:
+        line = said[row["picture"]]
+        assert line["class"] == row["answer"]
+        for label, share in line["probabilities"].items():
+            assert share == pytest.approx(row[f"p({label})"], abs=1e-5)
+    assert Image.open(plot).size > (400, 200)
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
+    run: Runner, drawn: Path, tmp_path: Path, weights_file: Path
+) -> None:
+    whole = run(drawn, epochs=40, store=tmp_path / "whole", models=tmp_path / "whole_models")
+    command = [sys.executable, str(ROOT / "flows" / "hotdog.py"), "--data", str(drawn), "--epochs", "40"]
+    command += [
+        "--weights",
+        str(weights_file),
+        "--store",
+        str(tmp_path / "store"),
+        "--models",
+        str(tmp_path / "models"),
+    ]
+    with get_client(sync_client=True) as client:
+        environment = os.environ | {"PREFECT_API_URL": str(client.api_url)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("store/training/*/state.npz")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not list(tmp_path.glob("store/training/*/checkpoint.npz")), "it was killed too late to show anything"
+    after = run(drawn, epochs=40)
+    for name in ("squeezenet1_1.params", "history.json", "metrics.json"):
+        assert (after.version / name).read_bytes() == (whole.version / name).read_bytes()
+
+
+def test_a_catalogued_dataset_comes_from_the_mirror_once(
+    run: Runner, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = Path(shutil.make_archive(str(tmp_path / "mirror" / "hotdog"), "zip", drawn))
+    file = CatalogFile("hotdog.zip", ("http://127.0.0.1:9/hotdog.zip",), "sha256", file_digest(mirror))
+    monkeypatch.setitem(DATASETS, "hotdog", CatalogEntry((file,), "zip"))
+    first = run(Path("auto"), mirror=str(mirror.parent))
+    assert first.version.parent.name == "hotdog"
+    assert not run(Path("auto"), mirror=str(mirror.parent)).worked()
+    downloaded = tmp_path / "store" / "downloads" / "hotdog" / "hotdog.zip"
+    downloaded.write_bytes(b"altered")
+    assert run(Path("auto"), mirror=str(mirror.parent)).worked() == {"fetch"}
+    assert file_digest(downloaded) == file.digest
+    downloaded.unlink()
+    mirror.unlink()
+    with pytest.raises(UserError, match="cannot be reached"):
+        run(Path("hotdog"))
+
+
+def test_auto_falls_back_on_the_sample_and_says_so(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = CatalogFile("hotdog.zip", ("http://127.0.0.1:9/hotdog.zip",), "sha256", "0")
+    monkeypatch.setitem(DATASETS, "hotdog", CatalogEntry((file,), "zip"))
+    monkeypatch.setattr(fetching, "IMAGENET_WEIGHTS", (file,))
+    monkeypatch.setattr(fetching, "write_sample", partial(write_sample, count=48))
+    version = run(Path("auto"), weights="imagenet").version
+    assert version.parent.name == "hotdog-sample"
+    assert "SAMPLE" in caplog.text and "RANDOM" in caplog.text
+    assert "SAMPLE" in summary(version) and "RANDOM" in summary(version)
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_made(
+    run: Runner, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_flush", full)
+        with pytest.raises(UserError, match="the disk is full"):
+            run(drawn)
+    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert run(drawn).worked()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipe", "fast"], "'tuned' or 'notebook'"),
+        (["--device", "tpu"], "--device tpu"),
+        (["--epochs", "0"], "greater than or equal to 1"),
+        (["--name", "No Such"], "--name No Such"),
+        (["--seed", "-1"], "--seed -1"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_would_be_right(arguments: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        parse(HotdogSettings, arguments)
+
+
+def test_an_unknown_flag_is_refused() -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(HotdogSettings, ["--learning-rate", "1"])
+    assert ended.value.code == 2

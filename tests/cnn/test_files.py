@@ -1,0 +1,65 @@
+"""Whole files or none, and references that notice."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cnn.errors import UserError
+from cnn.files import Reference, atomic_file, atomic_folder, content_digest, require_writable
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "file"
+    with atomic_file(path) as temporary:
+        temporary.write_text("first")
+    with pytest.raises(ZeroDivisionError), atomic_file(path) as temporary:
+        temporary.write_text("half of the sec")
+        raise ZeroDivisionError
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_folder_leaves_what_was_there(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for content in ("first", "second"):
+        with atomic_folder(folder) as temporary:
+            (temporary / "file").write_text(content)
+    with pytest.raises(ZeroDivisionError), atomic_folder(folder) as temporary:
+        (temporary / "file").write_text("third")
+        raise ZeroDivisionError
+    assert (folder / "file").read_text() == "second"
+    with pytest.raises(OSError), atomic_folder(folder, existing="refuse") as temporary:
+        (temporary / "file").write_text("fourth")
+    assert (folder / "file").read_text() == "second"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_digest_is_of_the_content_and_not_of_its_place(tmp_path: Path) -> None:
+    (tmp_path / "one" / "sub").mkdir(parents=True)
+    (tmp_path / "one" / "sub" / "file").write_text("text")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    digest = content_digest(tmp_path / "one")
+    assert content_digest(tmp_path / "two") == digest
+    (tmp_path / "two" / ".hidden").write_text("does not count")
+    assert content_digest(tmp_path / "two") == digest
+    (tmp_path / "two" / "sub" / "file").rename(tmp_path / "two" / "sub" / "other")
+    assert content_digest(tmp_path / "two") != digest
+
+
+def test_a_reference_notices_what_happened_to_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("text")
+    reference = Reference.to(path, "text")
+    assert reference.is_intact()
+    path.write_text("test")
+    assert not reference.is_intact()
+    path.unlink()
+    assert not reference.is_intact()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new", "--store")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"--store .*file/folder"):
+        require_writable(tmp_path / "file" / "folder", "--store")

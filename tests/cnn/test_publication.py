@@ -1,0 +1,91 @@
+"""Which candidate becomes the champion, on the same pictures and on others."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnn.backend import mx
+from cnn.checkpoints import Checkpoint, save_checkpoint
+from cnn.datasets import Dataset
+from cnn.errors import UserError
+from cnn.files import file_digest
+from cnn.networks import parameters, squeezenet
+from cnn.publication import Candidate, champion, publish, read_manifest, versions
+from cnn.reports import write_report
+
+CPU = [mx.cpu()]
+
+
+def candidate(folder: Path, dataset: Dataset, always: int, digest: str = "d0") -> Candidate:
+    """A network that answers with the class ``always`` whatever it is shown."""
+    values = parameters(squeezenet(2, CPU, seed=0))
+    values["output.0.weight"][:] = 0
+    values["output.0.bias"][:] = np.eye(2)[always]
+    row = {"stage": 1, "epoch": 0, "validation_accuracy": 0.5, "validation_f1": 0.5}
+    checkpoint, report = folder / f"{always}.npz", folder / f"report{always}"
+    save_checkpoint(checkpoint, Checkpoint(values, (row,)))
+    write_report(checkpoint, dataset, 0, CPU, report)
+    origin = {
+        "data": {"source": "drawn", "digest": digest, "counts": {}, "split": "", "left_out": 0, "duplicates": 0},
+        "weights": {"source": "random", "digest": "w"},
+        "recipe": {"name": "tuned"},
+        "notes": [],
+        "seed": 0,
+        "device": "cpu(0)",
+    }
+    return Candidate("food", checkpoint, report, dataset, 0, origin)
+
+
+def test_only_what_is_not_worse_becomes_champion(drawn_dataset: Dataset, tmp_path: Path) -> None:
+    hotdog, other = (candidate(tmp_path, drawn_dataset, always) for always in (0, 1))
+    models = tmp_path / "models"
+    assert champion(models / "food") is None
+    first = publish(other, models, CPU)
+    assert champion(models / "food") == first
+    second = publish(hotdog, models, CPU)  # F1 of the hotdog is 2/3 if every answer is hotdog, and 0 if none is
+    assert champion(models / "food") == second
+    third = publish(
+        replace(other, origin=other.origin | {"data": other.origin["data"] | {"digest": "d1"}}), models, CPU
+    )
+    assert champion(models / "food") == second
+    assert [path.name for path in versions(models / "food")] == ["v0001", "v0002", "v0003"]
+    assert not read_manifest(third)["promoted"]
+    assert "0.0000 against 0.6667" in read_manifest(third)["why"]
+
+
+def test_the_champion_is_measured_anew_on_other_pictures(drawn_dataset: Dataset, tmp_path: Path) -> None:
+    hotdog, other = (candidate(tmp_path, drawn_dataset, always) for always in (0, 1))
+    first = publish(hotdog, tmp_path / "models", CPU)
+    manifest = read_manifest(first)
+    manifest["metrics"]["validation"]["f1"] = 0.0  # as if it had been measured on harder pictures
+    (first / "manifest.json").write_text(json.dumps(manifest))
+    publish(
+        replace(other, origin=other.origin | {"data": other.origin["data"] | {"digest": "d1"}}),
+        tmp_path / "models",
+        CPU,
+    )
+    assert champion(tmp_path / "models" / "food") == first
+
+
+def test_a_manifest_lists_every_file_with_its_digest(drawn_dataset: Dataset, tmp_path: Path) -> None:
+    version = publish(candidate(tmp_path, drawn_dataset, 0), tmp_path / "models", CPU)
+    files = read_manifest(version)["files"]
+    assert files.keys() == {path.name for path in version.iterdir()} - {"manifest.json"}
+    assert all(file_digest(version / name) == digest for name, digest in files.items())
+
+
+def test_the_same_candidate_is_published_once(drawn_dataset: Dataset, tmp_path: Path) -> None:
+    found = candidate(tmp_path, drawn_dataset, 0)
+    assert publish(found, tmp_path / "models", CPU) == publish(found, tmp_path / "models", CPU)
+
+
+def test_a_champion_that_is_gone_is_said(tmp_path: Path) -> None:
+    (tmp_path / "champion.json").write_text('{"version": "v0007"}')
+    with pytest.raises(UserError, match="v0007"):
+        champion(tmp_path)
+    (tmp_path / "champion.json").write_text("[]")
+    with pytest.raises(UserError, match="publish again"):
+        champion(tmp_path)
