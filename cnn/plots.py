@@ -37,7 +37,7 @@ def learning_curves(history: Sequence[Epoch]) -> Figure:
         if name != "loss":
             axis.set_ylim(0, 1.02)
         axis.grid(alpha=0.3)
-        if axis.lines:
+        if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False)
     return figure
 

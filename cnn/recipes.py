@@ -76,8 +76,9 @@ _FINETUNING_STAGE = Stage(
     ),
     batch_size=32,
     optimizer="adam",
-    learning_rate=1e-4,  # at 5e-4 the ReLU behind the output block dies
+    learning_rate=4e-5,  # at 1e-4 the first epochs undo what the output block has learnt
     schedule="cosine",
+    warm_up=0.1,
     label_smoothing=0.1,
     class_weights="balanced",
 )

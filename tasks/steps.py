@@ -152,14 +152,10 @@ def step(run_name: str) -> Callable[[Callable[..., Result]], Task[..., Result]]:
     return decorate
 
 
-class _SentenceOnly(logging.Filter):
-    """Drops the traceback from Prefect's record of a `UserError`: its sentence says everything."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], UserError):
-            record.msg, record.args, record.exc_info = str(record.exc_info[1]), (), None
-        return True
+def _no_traceback(record: logging.LogRecord) -> bool:
+    """Whether to log a record: not the traceback of a `UserError`, whose sentence is in the run's state already."""
+    return not (record.exc_info and isinstance(record.exc_info[1], UserError))
 
 
 for _name in ("prefect.task_runs", "prefect.flow_runs"):
-    logging.getLogger(_name).addFilter(_SentenceOnly())
+    logging.getLogger(_name).addFilter(_no_traceback)
