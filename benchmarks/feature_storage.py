@@ -19,12 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cnn.backend import mx
 from cnn.datasets import Dataset, prepare
+from cnn.learner import Classes, Learner
 from cnn.metrics import confusion_matrix, positive_class, scores
 from cnn.networks import compile_network, run_batches, set_parameters, squeezenet
 from cnn.parallel import ordered_map
 from cnn.pictures import decode, to_tensor, views
 from cnn.recipes import RECIPES
-from cnn.training import Learner, Task, learning_rate
+from cnn.training import learning_rate
 from cnn.weights import read_weights
 
 PICTURES = 20_000
@@ -50,11 +51,16 @@ def reduce(features: NDArray[np.float16], side: int) -> NDArray[np.float16]:
 
 
 def f1_of(
-    train: NDArray[np.float16], validation: NDArray[np.float16], labels: tuple, task: Task, weights: Path, seed: int
+    train: NDArray[np.float16],
+    validation: NDArray[np.float16],
+    labels: tuple,
+    classes: Classes,
+    weights: Path,
+    seed: int,
 ) -> float:
     """F1 at full resolution after the tuned output stage on ``train``."""
     stage = RECIPES["tuned"].stages[0].model_copy(update={"views": train.shape[1]})
-    learner = Learner(stage, task, read_weights(weights), [mx.cpu()], seed)
+    learner = Learner(stage, classes, read_weights(weights), [mx.cpu()], seed)
     chance, steps = np.random.default_rng(seed), len(train) * stage.views // stage.batch_size
     for epoch in range(stage.epochs):
         pairs = chance.permutation(len(train) * stage.views)
@@ -63,7 +69,7 @@ def f1_of(
             batch = mx.nd.array(train[picture, view].astype(np.float32)), labels[0][picture]
             learner.step(batch, learning_rate(stage, (epoch + step / steps) / stage.epochs))
     outputs = learner.predict((mx.nd.array(validation[:, 0].astype(np.float32)), labels[1]))
-    return scores(confusion_matrix(labels[1], outputs.argmax(1), len(task.classes)), task.positive)["f1"]
+    return scores(confusion_matrix(labels[1], outputs.argmax(1), len(classes.names)), classes.positive)["f1"]
 
 
 def main() -> None:
@@ -92,10 +98,10 @@ def main() -> None:
             for seed in range(options.seeds):
                 chosen = np.random.default_rng(seed).permutation(len(truth)) < len(truth) // 5
                 counts = tuple(np.bincount(truth[~chosen]))
-                task = Task(dataset.classes, positive_class(dataset.classes, None), counts)
+                classes = Classes(dataset.classes, positive_class(dataset.classes, None), counts)
                 labels = truth[~chosen], truth[chosen]
                 train = kept[~chosen, :count]
-                found.append(f1_of(train, full[chosen], labels, task, options.weights, seed))
+                found.append(f1_of(train, full[chosen], labels, classes, options.weights, seed))
             error = np.std(found) / np.sqrt(len(found))
             total = size * count * PICTURES / 1e9
             kept_as = f"{side}×{side}"

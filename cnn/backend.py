@@ -57,10 +57,17 @@ _load_cuda_libraries()
 
 import mxnet as mx  # noqa: E402
 
-__all__ = ["Device", "gpu_capabilities", "mx", "physical_cores", "pick_devices"]
+__all__ = ["Device", "gpu_capabilities", "mx", "physical_cores", "pick_devices", "structural_parameters"]
 
 #: An MXNet context; MXNet carries no type information, and 2.0 renamed the class.
 Device = Any
+
+
+def structural_parameters(block: Any) -> dict[str, Any]:
+    """A Gluon block's parameters by their place in it: ``features.0.weight`` …"""
+    if hasattr(block, "_collect_params_with_prefix"):
+        return block._collect_params_with_prefix()
+    return dict(block.collect_params())  # MXNet 2.0 has no other names
 
 
 def gpu_capabilities() -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.backend import Device, mx
+from cnn.backend import Device, mx, structural_parameters
 from cnn.pictures import CROP
 
 #: Gluon blocks carry no type information.
@@ -32,12 +32,12 @@ def squeezenet(classes: int, devices: Sequence[Device], seed: int) -> Network:
 
 def parameters(block: Network) -> dict[str, NDArray[np.float32]]:
     """A block's parameters by their structural names (``features.0.weight`` …)."""
-    return {name: p.data(p.list_ctx()[0]).asnumpy() for name, p in block._collect_params_with_prefix().items()}
+    return {name: p.data(p.list_ctx()[0]).asnumpy() for name, p in structural_parameters(block).items()}
 
 
 def set_parameters(block: Network, values: Parameters, prefix: str = "") -> None:
     """Set those parameters of ``block`` whose name begins with ``prefix``; each must be in ``values``."""
-    for name, parameter in block._collect_params_with_prefix().items():
+    for name, parameter in structural_parameters(block).items():
         if name.startswith(prefix):
             parameter.set_data(mx.nd.array(values[name]))
 

@@ -7,10 +7,11 @@ from cnn.batches import Batches, FeatureBatches, RecordBatches
 from cnn.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from cnn.datasets import Dataset
 from cnn.files import Reference, text_digest
+from cnn.learner import Classes
 from cnn.metrics import positive_class
 from cnn.recipes import Stage
 from cnn.reports import write_report
-from cnn.training import Task, train_stage
+from cnn.training import train_stage
 from cnn.weights import read_weights
 from tasks.steps import code_digest, step
 
@@ -28,12 +29,14 @@ def train(
 ) -> Reference:
     """One stage, from pretrained weights or an earlier stage's checkpoint; goes on from where it was killed."""
     pictures = Dataset.open(dataset.path)
-    task = Task(pictures.classes, positive_class(pictures.classes, positive), tuple(pictures.counts["train"].values()))
+    classes = Classes(
+        pictures.classes, positive_class(pictures.classes, positive), tuple(pictures.counts["train"].values())
+    )
     batches: Batches = (FeatureBatches if stage.views else RecordBatches)(pictures, inputs.path, stage, seed)
     begin = load_checkpoint(start.path) if start.kind == "checkpoint" else Checkpoint(read_weights(start.path))
     inputs_digest = text_digest(stage, inputs.digest, dataset.digest, start.digest, positive, seed, device)
     folder = store / "training" / text_digest(inputs_digest, code_digest("cnn.training"))[:16]
-    best = train_stage(stage, task, batches, begin, pick_devices(device), seed, folder / "state.npz")
+    best = train_stage(stage, classes, batches, begin, pick_devices(device), seed, folder / "state.npz")
     save_checkpoint(folder / "checkpoint.npz", best)
     return Reference.to(folder / "checkpoint.npz", "checkpoint")
 

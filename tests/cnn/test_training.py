@@ -12,13 +12,14 @@ from cnn.checkpoints import Checkpoint, load_checkpoint, load_state, save_checkp
 from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.features import FEATURES, FeatureStore
+from cnn.learner import Classes, Learner, class_weights
 from cnn.networks import parameters, random_parameters, set_parameters, squeezenet
 from cnn.packing import pack_dataset
 from cnn.recipes import RECIPES, Stage
-from cnn.training import Learner, Task, class_weights, train_stage
+from cnn.training import train_stage
 
 START = Checkpoint(random_parameters(seed=3))
-TASK = Task(("hotdog", "not_hotdog"), positive=0, counts=(8, 8))
+CLASSES = Classes(("hotdog", "not_hotdog"), positive=0, counts=(8, 8))
 ON_FEATURES = Stage(views=2, epochs=3, batch_size=8, optimizer="adam", schedule="cosine", weight_decay=0.1)
 
 
@@ -88,7 +89,7 @@ def notebook_losses(records: Path, stage: Stage, seed: int, batches: int) -> lis
 
 def test_notebook_recipe_is_the_notebooks_loop(drawn_dataset: Dataset, records: Path) -> None:
     stage = RECIPES["notebook"].stages[0].model_copy(update={"batch_size": 4})
-    task = Task(("not_hotdog", "hotdog"), positive=1, counts=(8, 8))
+    task = Classes(("not_hotdog", "hotdog"), positive=1, counts=(8, 8))
     learner = Learner(stage, task, START.parameters, [mx.cpu()], seed=5)
     batches = RecordBatches(drawn_dataset, records, stage, seed=5)
     mx.random.seed(5 * 1000 + 1)
@@ -101,7 +102,7 @@ def test_notebook_recipe_is_the_notebooks_loop(drawn_dataset: Dataset, records: 
 @pytest.mark.parametrize("devices", [2, 3])
 def test_several_devices_learn_as_one(drawn_dataset: Dataset, features: Path, devices: int) -> None:
     def losses(contexts: list) -> list[float]:
-        learner = Learner(ON_FEATURES, TASK, START.parameters, contexts, seed=0)
+        learner = Learner(ON_FEATURES, CLASSES, START.parameters, contexts, seed=0)
         batches = FeatureBatches(drawn_dataset, features, ON_FEATURES, seed=0)
         return [learner.step(batch, 1e-2)[0] for epoch in (1, 2) for batch in batches.training(epoch)]
 
@@ -113,7 +114,7 @@ def test_several_devices_learn_as_one(drawn_dataset: Dataset, features: Path, de
 def test_all_layers_learn_on_several_devices(drawn_dataset: Dataset, records: Path) -> None:
     stage = Stage(trains="all", batch_size=4, epochs=1)
     before = START.parameters
-    learner = Learner(stage, TASK, before, [mx.cpu(0), mx.cpu(1)], seed=0)
+    learner = Learner(stage, CLASSES, before, [mx.cpu(0), mx.cpu(1)], seed=0)
     learner.step(next(RecordBatches(drawn_dataset, records, stage, seed=0).training(1)), 0.1)
     copies = [p.list_data() for p in learner.net.collect_params().values()]
     for first, second in copies:
@@ -139,7 +140,7 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
             if stage.views
             else RecordBatches(drawn_dataset, records, stage, 0)
         )
-        return train_stage(stage, TASK, batches, START, [mx.cpu()], 0, state)
+        return train_stage(stage, CLASSES, batches, START, [mx.cpu()], 0, state)
 
     class Killed(BaseException):
         pass
@@ -165,8 +166,8 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
 
 def test_the_epoch_with_the_best_validation_f1_is_kept(drawn_dataset: Dataset, features: Path, tmp_path: Path) -> None:
     batches = FeatureBatches(drawn_dataset, features, ON_FEATURES, 0)
-    best = train_stage(ON_FEATURES, TASK, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
-    learner = Learner(ON_FEATURES, TASK, START.parameters, [mx.cpu()], 0)
+    best = train_stage(ON_FEATURES, CLASSES, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
+    learner = Learner(ON_FEATURES, CLASSES, START.parameters, [mx.cpu()], 0)
     set_parameters(learner.net, best.parameters)
     outputs = [learner.predict(batch) for batch in batches.validation()]
     labels = drawn_dataset.ids_and_labels("validation")[1]
@@ -180,14 +181,14 @@ def test_only_the_output_block_changes_when_features_are_frozen(
 ) -> None:
     stage = Stage(epochs=1, batch_size=8)
     batches = RecordBatches(drawn_dataset, records, stage, 0)
-    trained = train_stage(stage, TASK, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
+    trained = train_stage(stage, CLASSES, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
     for name in (name for name in START.parameters if name.startswith("features")):
         np.testing.assert_array_equal(trained.parameters[name], START.parameters[name])
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(drawn_dataset: Dataset, features: Path, tmp_path: Path) -> None:
     stage = ON_FEATURES.model_copy(update={"class_weights": "balanced"})
-    endless = Task(TASK.classes, TASK.positive, counts=(0, 16))  # the weight of a class without pictures
+    endless = Classes(CLASSES.names, CLASSES.positive, counts=(0, 16))  # the weight of a class without pictures
     batches = FeatureBatches(drawn_dataset, features, stage, 0)
     with np.errstate(divide="ignore"), pytest.raises(UserError, match="learning rate"):
         train_stage(stage, endless, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
@@ -199,13 +200,13 @@ def test_a_dead_output_is_said(
     dead = START.parameters | {"output.0.weight": np.zeros((2, 512, 1, 1)), "output.0.bias": np.full(2, -1.0)}
     stage = Stage(trains="all", epochs=0, batch_size=8)
     batches = RecordBatches(drawn_dataset, records, stage, 0)
-    train_stage(stage, TASK, batches, Checkpoint(dead), [mx.cpu()], 0, tmp_path / "state.npz")
+    train_stage(stage, CLASSES, batches, Checkpoint(dead), [mx.cpu()], 0, tmp_path / "state.npz")
     assert "dead" in caplog.text
 
 
 def test_balanced_weights_give_each_class_the_same_sum() -> None:
     counts = (10, 30, 2)
-    weights = class_weights(Stage(class_weights="balanced"), Task(("a", "b", "c"), None, counts))
+    weights = class_weights(Stage(class_weights="balanced"), Classes(("a", "b", "c"), None, counts))
     np.testing.assert_allclose(weights * counts, np.sum(counts) / 3, rtol=1e-6)
 
 
