@@ -117,9 +117,12 @@ def notebook_loop(records: Path, weights: Path, positive: int, epochs: int, seed
 def flow(data: Path, weights: Path, seed: int, folder: Path) -> dict[str, float]:
     """The flow on empty caches; its seconds are those from its first task's start to its last checkpoint."""
     begin = time.time()
-    from flows.hotdog import HotdogSettings, hotdog  # isort: split  (makes the settings that Prefect reads)
+    # the flow makes the settings that Prefect reads when it is imported
+    # isort: off
+    from flows.hotdog import HotdogSettings, hotdog
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
+    # isort: on
 
     settings = HotdogSettings(
         data=str(data), weights=str(weights), seed=seed, store=folder / "store", models=folder / "models"

@@ -1,6 +1,7 @@
 """Parameters with their training's history in one file, written whole or not at all. Nothing is pickled."""
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,6 @@ def load_state(path: Path) -> TrainingState | None:
     """Read what `save_state` wrote; None if there is nothing, or nothing whole."""
     try:
         groups, facts = _load(path)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return TrainingState(groups["current"], groups.get("optimizer", {}), groups["best"], **facts)

@@ -29,6 +29,26 @@ def text_digest(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
+def visible_files(folder: Path) -> list[str]:
+    """Sorted relative names of all files at any depth, links followed, without those that begin with a dot.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    names, entered = [], set()
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=fail):
+        here = Path(place)
+        entered.add(here.resolve())
+        visible = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in visible if (here / name).resolve() not in entered]  # links may circle
+        names += [(here / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
+    return sorted(names)
+
+
 def content_digest(path: Path) -> str:
     """SHA-256 of a file, or of a folder's relative names and contents; its place and times do not count.
 
@@ -36,12 +56,7 @@ def content_digest(path: Path) -> str:
     """
     if path.is_file():
         return file_digest(path)
-    names = sorted(
-        file.relative_to(path).as_posix()
-        for file in path.rglob("*")
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
-    return text_digest(*(part for name in names for part in (name, file_digest(path / name))))
+    return text_digest(*(part for name in visible_files(path) for part in (name, file_digest(path / name))))
 
 
 class Reference(BaseModel):

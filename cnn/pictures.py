@@ -100,11 +100,9 @@ def random_view(image: Image.Image, chance: random.Random, smallest: float = 0.3
 
 
 def views(image: Image.Image, count: int, seed: str) -> list[Image.Image]:
-    """``count`` views of a picture: the centre, its mirror image, then random ones that ``seed`` decides."""
-    center = center_view(image)
+    """``count`` views of a picture, at least one: the centre, then random ones that ``seed`` decides."""
     chance = random.Random(seed)
-    fixed = [center, ImageOps.mirror(center)][:count]
-    return fixed + [random_view(image, chance) for _ in range(count - len(fixed))]
+    return [center_view(image), *(random_view(image, chance) for _ in range(count - 1))]
 
 
 def to_tensor(crops: list[Image.Image]) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnn.errors import UserError
+from cnn.files import visible_files
 from cnn.layouts import SPLITS, Place, file_by_folders, in_reading_order, split_of
 from cnn.records import read_records
 
@@ -115,20 +116,8 @@ def _is_ignored(name: str) -> bool:
 
 
 def _file_names(folder: Path) -> list[str]:
-    """Relative names of all files at any depth, links followed, without hidden and system files."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    names, entered = [], set()
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=fail):
-        here = Path(place)
-        entered.add(here.resolve())
-        visible = sorted(name for name in folders if not _is_ignored(name))
-        folders[:] = [name for name in visible if (here / name).resolve() not in entered]  # links may circle
-        inside = here.relative_to(folder)
-        names += [(inside / name).as_posix() for name in files if not _is_ignored(name)]
-    return names
+    """Relative names of all files that may be pictures: neither hidden nor the system's."""
+    return [name for name in visible_files(folder) if not any(map(_is_ignored, name.split("/")))]
 
 
 def _printable(name: str) -> str:

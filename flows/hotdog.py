@@ -35,6 +35,12 @@ class HotdogSettings(BaseModel):
     )
     recipe: Literal["tuned", "notebook"] = Field("tuned", description="how to train")
     epochs: int | None = Field(None, ge=1, le=10_000, description="epochs of the first stage; default: the recipe's")
+    views: int | None = Field(
+        None,
+        ge=0,
+        le=64,
+        description="views kept of each training picture; 0: fresh ones each epoch; default: the recipe's",
+    )
     finetune: int = Field(0, ge=0, le=10_000, description="epochs of a second stage that trains all layers")
     positive: str | None = Field(None, description="class that F1 is about; default: hotdog, or the mean of all")
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|gpu(:\d+(,\d+)*)?)$")] = Field(
@@ -84,8 +90,9 @@ def check(settings: HotdogSettings) -> None:
 def hotdog(settings: HotdogSettings = HotdogSettings()) -> publishing.ModelVersion:  # noqa: B008  (frozen)
     """Photos in, published classifier out; each step is cached and shows in the Prefect UI."""
     check(settings)
-    store, seed, device, positive = settings.store, settings.seed, settings.device, settings.positive
-    recipe = hotdog_recipe(settings.recipe, settings.epochs, settings.finetune)
+    store, models = settings.store.absolute(), settings.models.absolute()
+    seed, device, positive = settings.seed, settings.device, settings.positive
+    recipe = hotdog_recipe(settings.recipe, settings.epochs, settings.views, settings.finetune)
 
     data = fetching.choose_data(settings.data, store, settings.mirror)
     weights_name = fetching.choose_weights(settings.weights, data, store, settings.mirror)
@@ -103,7 +110,7 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> publishing.ModelVersi
         checkpoint = training.train(stage, inputs, dataset, checkpoint, positive, seed, device, store)
     report = training.evaluate(checkpoint, dataset, positive, device, store)
     version = publishing.publish(
-        name, checkpoint, report, source, dataset, weights, recipe, positive, seed, device, settings.models
+        name, checkpoint, report, source, dataset, weights, recipe, positive, seed, device, models
     )
     publishing.show(version)
     return version

@@ -23,9 +23,12 @@ def downloads_folder(store: Path, name: str) -> Path:
 
 
 def choose_data(data: str, store: Path, mirror: str | None) -> str:
-    """Turn ``auto`` into ``hotdog`` if that is here or can be had now, or else into ``sample``, and say so."""
+    """Turn ``auto`` into ``hotdog`` if that is here or can be had now, or else into ``sample``, and say so.
+
+    A path comes out absolute, so that what is cached for it is not taken for another folder's.
+    """
     if data != "auto":
-        return data
+        return data if data in (*DATASETS, "sample") else _absolute(data)
     files = DATASETS["hotdog"].files
     if available(files, downloads_folder(store, "hotdog"), mirror) == list(files):
         return "hotdog"
@@ -38,7 +41,9 @@ def choose_data(data: str, store: Path, mirror: str | None) -> str:
 
 def choose_weights(weights: str, data: str, store: Path, mirror: str | None) -> str:
     """``weights``, but seeded random features for the sample if ImageNet's cannot be had now; says so."""
-    if weights != "imagenet" or data != "sample":
+    if weights not in ("imagenet", "random"):
+        return _absolute(weights)
+    if weights == "random" or data != "sample":
         return weights
     if available(IMAGENET_WEIGHTS, downloads_folder(store, "imagenet"), mirror):
         return "imagenet"
@@ -46,7 +51,11 @@ def choose_weights(weights: str, data: str, store: Path, mirror: str | None) -> 
     return "random"
 
 
-@step("fetch {data}")
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+@step(lambda parameters: f"fetch {Path(parameters['data']).stem}")
 def fetch_data(data: str, store: Path, mirror: str | None, seed: int) -> Reference:
     """A catalogued dataset, the drawn sample, or the user's own pictures, as a reference to verified content."""
     if data == "sample":
@@ -60,11 +69,11 @@ def fetch_data(data: str, store: Path, mirror: str | None, seed: int) -> Referen
         paths = [obtain([file], folder, mirror, instead) for file in entry.files]
         path = paths[0] if len(paths) == 1 else folder
     else:
-        path = Path(data).expanduser()
+        path = Path(data)
     return Reference.to(path, kind_of(path))
 
 
-@step("fetch {weights} weights")
+@step(lambda parameters: f"fetch {Path(parameters['weights']).stem} weights")
 def fetch_weights(weights: str, store: Path, mirror: str | None, seed: int) -> Reference:
     """Pretrained (or seeded random) SqueezeNet 1.1, every tensor checked by name and shape."""
     folder = downloads_folder(store, weights if weights in ("imagenet", "random") else "weights")
@@ -76,7 +85,7 @@ def fetch_weights(weights: str, store: Path, mirror: str | None, seed: int) -> R
         instead = "Name a file with --weights FILE, or a folder or URL that has one of them with --mirror."
         path = obtain(IMAGENET_WEIGHTS, folder, mirror, instead)
     else:
-        path = Path(weights).expanduser()
+        path = Path(weights)
         if not path.is_file():
             raise UserError(f"--weights {weights}: there is no such file; name one or choose imagenet or random.")
     read_weights(path)

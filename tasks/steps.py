@@ -69,9 +69,9 @@ def code_digest(module: str) -> str:
 
 
 def _identity(value: Any) -> str:
-    """What of an input decides the result: a reference's content, not its place."""
+    """What of an input decides the result: what a reference is of and its content, not its place."""
     if isinstance(value, Reference):
-        return value.digest
+        return f"{value.kind} {value.digest}"
     return value.model_dump_json() if isinstance(value, BaseModel) else str(value)
 
 
@@ -89,7 +89,8 @@ class WhileIntact(CachePolicy):
         if store.exists(key):
             reference = store.read(key).result
             if not (isinstance(reference, Reference) and reference.is_intact()):
-                logging.getLogger("cnn").info("%s: gone or altered since it was made; making it again", reference)
+                place = getattr(reference, "path", key)
+                logging.getLogger("cnn").info("%s is gone or was altered: making it again", place)
                 assert store.result_storage
                 store.result_storage.write_path(key, b"", _sync=True)  # type: ignore  # unreadable: it counts as missing
         return key
@@ -128,10 +129,10 @@ class _ProgressArtifact:
             update_progress_artifact(self._id, percent, description=description)
 
 
-def step(run_name: str) -> Callable[[Callable[..., Result]], Task[..., Result]]:
+def step(run_name: str | Callable[..., str]) -> Callable[[Callable[..., Result]], Task[..., Result]]:
     """Make a function that returns a `Reference` a cached Prefect task whose runs are called ``run_name``.
 
-    ``run_name`` may hold the function's parameters in braces, as Prefect's ``task_run_name``.
+    ``run_name`` may hold the function's parameters in braces, or be a function of ``parameters``.
     """
 
     def decorate(function: Callable[..., Result]) -> Task[..., Result]:
@@ -143,7 +144,7 @@ def step(run_name: str) -> Callable[[Callable[..., Result]], Task[..., Result]]:
         return Task(
             guarded,
             name=function.__name__.replace("_", " "),
-            task_run_name=run_name,
+            task_run_name=run_name,  # type: ignore[arg-type]  # Prefect's protocol fits no function
             cache_policy=WhileIntact(),
             result_serializer="json",
             cache_result_in_memory=False,

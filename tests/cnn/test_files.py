@@ -43,6 +43,9 @@ def test_a_digest_is_of_the_content_and_not_of_its_place(tmp_path: Path) -> None
     assert content_digest(tmp_path / "two") == digest
     (tmp_path / "two" / ".hidden").write_text("does not count")
     assert content_digest(tmp_path / "two") == digest
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "sub").symlink_to(tmp_path / "one" / "sub")
+    assert content_digest(tmp_path / "linked") == digest
     (tmp_path / "two" / "sub" / "file").rename(tmp_path / "two" / "sub" / "other")
     assert content_digest(tmp_path / "two") != digest
 

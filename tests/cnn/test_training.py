@@ -219,3 +219,5 @@ def test_a_checkpoint_is_read_back_as_written(tmp_path: Path) -> None:
     assert again.history == checkpoint.history
     assert again.parameters.keys() == START.parameters.keys()
     assert load_state(tmp_path / "missing.npz") is None
+    (tmp_path / "a.npz").write_bytes((tmp_path / "b.npz").read_bytes()[:-1000])
+    assert load_state(tmp_path / "a.npz") is None
