@@ -26,7 +26,8 @@ def learning_curves(history: Sequence[Epoch]) -> Figure:
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axes: list[Axes] = list(figure.subplots(1, 3))
     numbers = np.arange(len(history))
-    kept = int(np.argmax([epoch["validation_f1"] for epoch in history]))
+    f1s = np.array([epoch["validation_f1"] for epoch in history])
+    kept = int(np.flatnonzero(f1s == f1s.max())[-1])
     for axis, name in zip(axes, ("loss", "accuracy", "f1"), strict=True):
         for side, style in (("train", "--"), ("validation", "-")):
             values = [epoch.get(f"{side}_{name}", np.nan) for epoch in history]

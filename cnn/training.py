@@ -73,7 +73,7 @@ def _describe(learner: Learner, batches: Batches, epoch: int, training: dict[str
 def _record(state: TrainingState, learner: Learner, row: Epoch) -> None:
     """Bring a state up to date after an epoch."""
     state.current, state.optimizer = parameters(learner.learning), learner.optimizer_state()
-    if row["validation_f1"] > max(earlier["validation_f1"] for earlier in state.history):
+    if row["validation_f1"] >= max(earlier["validation_f1"] for earlier in state.history):
         state.best = state.current
     state.history.append(row)
     state.epochs_done, state.steps_done = state.epochs_done + 1, learner.steps_done
@@ -88,10 +88,10 @@ def train_stage(
     seed: int,
     state_file: Path,
 ) -> Checkpoint:
-    """Train for ``stage.epochs`` epochs and keep the epoch with the best validation F1, the first of equals.
+    """Train for ``stage.epochs`` epochs and keep the epoch with the best validation F1, the last of equals.
 
     After each epoch ``state_file`` is replaced; if it is there already, training goes on from it and ends with the
-    same parameters as if it had never stopped. A stage that never beats its start gives the start's parameters.
+    same parameters as if it had never stopped. A stage that only does worse than its start gives the start's parameters.
 
     Args:
         start: the pretrained network, or an earlier stage's checkpoint.
