@@ -6,9 +6,9 @@ other choices cost in F1. The published network runs at 13 × 13 again, and is e
 """
 
 import json
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import tee
 from pathlib import Path
 
 import numpy as np
@@ -115,18 +115,23 @@ def embed_split(
 
     per_batch = max(1, _BATCH // store.views)
     pictures = ordered_map(open_views, first_of_each(set(missing)), ahead=2 * per_batch)
-    groups, for_network = tee(in_groups(pictures, per_batch))
-    tensors = (np.concatenate([tensor for _, tensor in group]) for group in for_network)
-    batches = run_batches(network, tensors, devices, per_batch * store.views)
+    in_network: deque[list[str]] = deque()
+
+    def batches() -> Iterator[NDArray[np.float32]]:
+        for group in in_groups(pictures, per_batch):
+            in_network.append([picture for picture, _ in group])
+            yield np.concatenate([tensor for _, tensor in group])
+
     shard: list[tuple[str, Features]] = []
     with progress_bar(f"embedding {split}", len(missing), "picture") as advance:
-        for group, features in zip(groups, batches, strict=True):
-            of_each = features.astype(np.float16).reshape(len(group), store.views, *FEATURES)
-            shard += zip([picture for picture, _ in group], of_each, strict=True)
+        for features in run_batches(network, batches(), devices, per_batch * store.views):
+            ids = in_network.popleft()
+            of_each = features.astype(np.float16).reshape(len(ids), store.views, *FEATURES)
+            shard += zip(ids, of_each, strict=True)
             if len(shard) >= _PICTURES_PER_SHARD:
                 store.add(shard)
                 shard = []
-            advance(len(group))
+            advance(len(ids))
     if shard:
         store.add(shard)
     return len(missing)

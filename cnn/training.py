@@ -88,10 +88,10 @@ def train_stage(
     seed: int,
     state_file: Path,
 ) -> Checkpoint:
-    """Train for ``stage.epochs`` epochs and keep the epoch with the best validation F1, the last of equals.
+    """Train for ``stage.epochs`` epochs and keep the one with the best validation F1, the last of equals.
 
     After each epoch ``state_file`` is replaced; if it is there already, training goes on from it and ends with the
-    same parameters as if it had never stopped. A stage that only does worse than its start gives the start's parameters.
+    same parameters as if it had never stopped. A stage that only does worse than its start gives the start's.
 
     Args:
         start: the pretrained network, or an earlier stage's checkpoint.
