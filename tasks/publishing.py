@@ -23,7 +23,7 @@ from tasks.steps import step
 
 #: What a model's card must say first, by the kind of reference that it was made from.
 _NOTES = {
-    "sample": "Trained on the drawn SAMPLE, not on photos: it shows that the pipeline works and is of no other use.",
+    "sample": "Trained on the drawn SAMPLE, not on photos: it shows that the pipeline works, and nothing about photos.",
     "random weights": "Started from seeded RANDOM features, because ImageNet's could not be had or were not wanted.",
 }
 
