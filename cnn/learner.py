@@ -57,7 +57,7 @@ class Learner:
         self._weights = class_weights(stage, classes)
         self._loss = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
         self._loss.hybridize()
-        self.steps_done = 0
+        self.steps_done, self.is_dead = 0, False
         self.trainer = self._make_trainer()
 
     def _compile(self) -> Callable[[Any], Any]:

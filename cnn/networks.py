@@ -43,15 +43,20 @@ def set_parameters(block: Network, values: Parameters, prefix: str = "") -> None
 
 
 def random_parameters(seed: int) -> dict[str, NDArray[np.float32]]:
-    """Parameters for when no pretrained ones can be had; drawn so that activations keep their size.
+    """Parameters for when no pretrained ones can be had: they tell little, but they keep a pipeline running.
 
-    He et al. 2015, https://arxiv.org/abs/1502.01852
+    Drawn so that activations keep their size (He et al. 2015, https://arxiv.org/abs/1502.01852); each filter of the
+    features then sums to 0, so that it answers to contrast and not to brightness.
     """
     mx.random.seed(seed)
     net = mx.gluon.model_zoo.vision.squeezenet1_1()
     net.initialize(mx.init.MSRAPrelu(factor_type="in", slope=0))
     net(mx.nd.zeros((1, 3, CROP, CROP)))
-    return parameters(net)
+    values = parameters(net)
+    for name, filters in values.items():
+        if name.startswith("features") and name.endswith("weight"):
+            values[name] = 1.2 * (filters - filters.mean(axis=(1, 2, 3), keepdims=True))
+    return values
 
 
 def compile_network(block: Network) -> Network:

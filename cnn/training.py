@@ -38,7 +38,8 @@ def _evaluate(learner: Learner, batches: Iterator[Batch]) -> dict[str, float]:
         outputs = learner.predict(batch)
         lowest, highest = min(lowest, outputs.min()), max(highest, outputs.max())
         confusion += confusion_matrix(batch[1], outputs.argmax(1), len(confusion))
-    if lowest == highest:
+    if lowest == highest and not learner.is_dead:
+        learner.is_dead = True
         logger.warning("the output is dead: it is %g for every picture and cannot learn any more", lowest)
     return scores(confusion, learner.classes.positive)
 
