@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import requests
@@ -20,7 +21,7 @@ from cnn.plots import save_figure, seen_by_network
 from cnn.publication import champion
 
 _TIMEOUT_SECONDS = 20
-_MAX_BYTES = 200_000_000
+_BLOCK, _MAX_BYTES = 1 << 16, 1 << 27
 _PICTURES_AT_ONCE = 16
 
 
@@ -79,7 +80,8 @@ def _read(place: str) -> bytes:
             return Path(place).read_bytes()
         with requests.get(place, timeout=_TIMEOUT_SECONDS, stream=True) as response:
             response.raise_for_status()
-            return response.raw.read(_MAX_BYTES, decode_content=True)
+            blocks = response.iter_content(_BLOCK)
+            return b"".join(islice(blocks, _MAX_BYTES // _BLOCK))
     except OSError as error:
         raise UserError(f"{place}: cannot be read: {why_failed(error)}.") from error
 
@@ -112,11 +114,21 @@ def _open_or_explain(place: str) -> tuple[str, Image.Image | None, str]:
         return place, None, str(error)
 
 
+def _caption(probabilities: dict[str, float]) -> str:
+    """The answer and how sure it is, in words.
+
+    >>> _caption({"cat": 0.25, "dog": 0.75})
+    'dog (cat 25.0%, dog 75.0%)'
+    """
+    answer = max(probabilities, key=probabilities.__getitem__)
+    return f"{answer} ({', '.join(f'{label} {share:.1%}' for label, share in probabilities.items())})"
+
+
 def _line(place: str, probabilities: dict[str, float], as_json: bool) -> str:
     answer = max(probabilities, key=probabilities.__getitem__)
     if as_json:
         return json.dumps({"picture": place, "class": answer, "probabilities": probabilities})
-    return f"{place}: {answer} ({', '.join(f'{label} {share:.1%}' for label, share in probabilities.items())})"
+    return f"{place}: {_caption(probabilities)}"
 
 
 def classify(settings: Classify) -> None:
@@ -127,15 +139,18 @@ def classify(settings: Classify) -> None:
     """
     classifier = Classifier.load(find_model(settings.models, settings.name), pick_devices("cpu"))
     failures, plot = [], settings.plot
-    for group in in_groups(ordered_map(_open_or_explain, _places(settings.pictures)), _PICTURES_AT_ONCE):
+    places = list(_places(settings.pictures))
+    if not places:
+        raise UserError(f"{', '.join(settings.pictures)}: there are no files; name pictures or a folder of them.")
+    for group in in_groups(ordered_map(_open_or_explain, places), _PICTURES_AT_ONCE):
         failures += [why for _, picture, why in group if picture is None]
         opened = [(place, picture, center_view(picture)) for place, picture, _ in group if picture]
         answers = classifier.answers(crop for _, _, crop in opened)
         for (place, picture, crop), shares in zip(opened, answers, strict=True):
-            line = _line(place, dict(zip(classifier.classes, map(float, shares), strict=True)), settings.as_json)
-            print(line)
+            probabilities = dict(zip(classifier.classes, map(float, shares), strict=True))
+            print(_line(place, probabilities, settings.as_json))
             if plot:
-                save_figure(seen_by_network(picture, crop, line.rpartition(": ")[2]), plot)
+                save_figure(seen_by_network(picture, crop, _caption(probabilities)), plot)
                 plot = None
     if failures:
         raise UserError(" ".join(failures))

@@ -92,7 +92,7 @@ def _why_not_usable(index: int) -> str | None:
     """Why GPU ``index`` cannot be used, as the end of a sentence, or None if it can."""
     capabilities = gpu_capabilities()
     if index >= len(capabilities):
-        return f"this machine shows {len(capabilities) or 'no'} NVIDIA GPU(s) to the driver"
+        return f"the driver shows {len(capabilities)}" if capabilities else "there is no NVIDIA GPU or no driver for it"
     if not mx.runtime.Features().is_enabled("CUDA"):
         return "this environment holds the CPU build of MXNet; install requirements/gpu.txt (README, GPU)"
     if mx.__version__.startswith("1.") and capabilities[index] > NEWEST_CAPABILITY:

@@ -3,6 +3,7 @@
 Nothing else in the code knows an address. Digests, not addresses, say what a file is.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,7 +89,7 @@ IMAGENET_WEIGHTS: tuple[CatalogFile, ...] = (
     # the model zoo's host is gone, but people still have the file in ~/.mxnet/models
     CatalogFile(
         name="squeezenet1.1-33ba0f93.params",
-        addresses=(),
+        addresses=(f"{os.environ.get('MXNET_HOME', '~/.mxnet')}/models/squeezenet1.1-33ba0f93.params",),
         algorithm="sha1",
         digest="33ba0f93753c83d86e1eb397f38a667eaf2e9376",
     ),

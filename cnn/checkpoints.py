@@ -23,10 +23,6 @@ class Checkpoint:
     parameters: Arrays
     history: tuple[Epoch, ...] = ()
 
-    def best_f1(self) -> float:
-        """Validation F1 of the epoch that was kept, -1 before the first."""
-        return max((epoch["validation_f1"] for epoch in self.history), default=-1.0)
-
 
 @dataclass
 class TrainingState:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import CliApp, SettingsError
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from cnn.errors import UserError
 
@@ -26,8 +26,18 @@ def parse(settings: type[Settings], arguments: list[str] | None = None) -> Setti
         UserError: a value is not one that the settings allow.
         SystemExit: an unknown flag, or ``--help``.
     """
+
+    class Flags(BaseSettings, settings):  # type: ignore[misc, valid-type]
+        __doc__ = settings.__doc__
+        model_config = SettingsConfigDict(cli_hide_none_type=True, cli_avoid_json=True, cli_implicit_flags=True)
+
+        @classmethod
+        def settings_customise_sources(cls, *_: Any, init_settings: Any, **__: Any) -> Any:  # type: ignore[override]
+            return (init_settings,)  # a variable of the environment that happens to be called "data" is none of ours
+
     try:
-        return CliApp.run(settings, cli_args=sys.argv[1:] if arguments is None else arguments)
+        flags = CliApp.run(Flags, cli_args=sys.argv[1:] if arguments is None else arguments)
+        return settings(**{name: getattr(flags, name) for name in settings.model_fields})
     except ValidationError as error:
         raise UserError(_sentence(error)) from error
     except SettingsError as error:
@@ -40,8 +50,12 @@ def run(main: Callable[[], Any]) -> None:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has gone; without this, Python complains at its end
         sys.exit(141)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(f"error: {error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        sys.exit(130)

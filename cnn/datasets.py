@@ -284,7 +284,7 @@ def prepare(source: Path, folder: Path, second_part_validates: bool = False) -> 
         dataset = _write_splits(pictures, place, classes, splits)
         _require_pictures(source, dataset, splits)
         (place / _REPORT).write_text(dataset.model_dump_json(exclude={"folder"}, indent=2) + "\n")
-    for what, items in (("could not be decoded", dataset.left_out), ("stand on both sides", dataset.duplicates)):
+    for what, items in (("could not be used", dataset.left_out), ("stand on both sides", dataset.duplicates)):
         if items:
             logger.warning("%d pictures left out that %s, such as %s", len(items), what, items[0])
     return Dataset.open(folder)

@@ -30,8 +30,8 @@ _SCHEMA = pa.schema([pa.field("features", pa.list_(pa.float16(), _VALUES))])
 #: A shard is written whole or not at all, so a killed run loses at most the work on so many pictures.
 _PICTURES_PER_SHARD = 256
 _BATCH = 32
-#: 100 KB each as float32, so 400 MB: the whole of a small dataset, and a bound for a large one.
-_VIEWS_IN_MEMORY = 4096
+#: 100 KB each as float32, so 200 MB a split: the whole of a small dataset, and a bound for a large one.
+_VIEWS_IN_MEMORY = 2048
 
 Features = NDArray[np.float16]
 

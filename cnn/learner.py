@@ -81,7 +81,7 @@ class Learner:
         return mx.gluon.Trainer(collected, self.stage.optimizer, options, kvstore="device", update_on_kvstore=False)
 
     def _split(self, array: Any) -> list[Any]:
-        return mx.gluon.utils.split_and_load(array, self.devices, even_split=False)
+        return mx.gluon.utils.split_and_load(array, self.devices[: len(array)], even_split=False)
 
     def _targets(self, labels: NDArray[np.int64]) -> Any:
         """Smoothed one-hot labels times the class's weight, (n, classes): the loss is linear in them."""

@@ -48,7 +48,7 @@ def _origin(manifest: dict[str, Any]) -> str:
         for split, labels in data["counts"].items()
     )
     return f"""- Data: {data["source"]} ({counts}). {data["split"]}
-- Left out: {data["left_out"]} pictures that could not be decoded, {data["duplicates"]} that stood on both sides.
+- Left out: {data["left_out"]} files that could not be used, {data["duplicates"]} that stood on both sides.
 - Weights: {weights["source"]}, sha256 `{weights["digest"][:16]}…`
 - Recipe `{manifest["recipe"]["name"]}`, seed {manifest["seed"]}, trained on {manifest["device"]} with MXNet
   {manifest["software"]["mxnet"]}; `manifest.json` holds every setting and digest."""

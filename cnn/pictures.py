@@ -16,9 +16,10 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 #: A larger picture is refused before it is decoded: decoded it would take 3 bytes per pixel.
 MAX_PIXELS = 100_000_000
+#: A longer strip is refused: its shorter side enlarged to what the network takes, it would be huge.
+MAX_ASPECT = 50
 #: Kept pictures have no shorter side than this: twice what the network's crop needs.
 KEPT_SHORT_SIDE = 512
-_JPEG_MAX_SIDE = 65_500
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L")
 
 Pixels = NDArray[np.uint8]
@@ -51,6 +52,8 @@ def decode(data: bytes) -> Image.Image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise NotAPictureError(f"{width} × {height} px is more than {MAX_PIXELS // 10**6} megapixels")
+        if max(image.size) > MAX_ASPECT * min(image.size):
+            raise NotAPictureError(f"{width} × {height} px is longer than {MAX_ASPECT} times its shorter side")
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image))
     except NotAPictureError:
@@ -141,11 +144,9 @@ def normalise(data: bytes) -> tuple[str, bytes]:
     container has the same. The bytes stay as they are if that is enough, or else become a JPEG.
 
     Raises:
-        NotAPictureError: as `decode` does, or longer than a JPEG can be.
+        NotAPictureError: as `decode` does.
     """
     image = decode(data)
-    if max(image.size) > _JPEG_MAX_SIDE:
-        raise NotAPictureError(f"{max(image.size)} px is longer than {_JPEG_MAX_SIDE} px")
     digest = hashlib.sha256(f"{image.width} {image.height} ".encode())
     digest.update(image.tobytes())
     if min(image.size) > KEPT_SHORT_SIDE:

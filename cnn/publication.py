@@ -1,6 +1,7 @@
 """Model versions: one folder each, never edited once published, and a file that names the best of them."""
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from cnn.evaluation import predict_split
 from cnn.files import atomic_file, atomic_folder, file_digest
 from cnn.model_card import model_card
 from cnn.pictures import CROP, MEAN, SHORT_SIDE, STD
+
+logger = logging.getLogger(__name__)
 
 CHAMPION_FILE, MANIFEST_FILE = "champion.json", "manifest.json"
 _VERSION = re.compile(r"v\d{4,}")
@@ -79,19 +82,38 @@ def champion(folder: Path) -> Path | None:
     return version
 
 
+def is_whole(version: Path) -> bool:
+    """Whether a version has all the files that its manifest lists, with their digests."""
+    files = read_manifest(version)["files"]
+    return all((version / name).exists() and file_digest(version / name) == files[name] for name in files)
+
+
+def _standing_champion(folder: Path) -> Path | None:
+    """The champion that a candidate has to beat: None if there is none, or none that is whole."""
+    try:
+        best = champion(folder)
+    except UserError as error:
+        logger.warning("%s", error)
+        return None
+    return best if best and is_whole(best) else None
+
+
 def publish(candidate: Candidate, models: Path, devices: Sequence[Device]) -> Path:
     """Write a candidate as the next version and, if it is not worse, make it the champion.
 
-    A candidate that is published already is not published again. Returns the version's folder.
+    A candidate of which there is a whole version already is not published again. Returns the version's folder.
     """
-    folder = models / candidate.name
-    digest = file_digest(candidate.checkpoint)
+    folder, digest = models / candidate.name, file_digest(candidate.checkpoint)
     for version in versions(folder):
         manifest = read_manifest(version)
-        if manifest["checkpoint"] == digest and manifest["data"]["digest"] == candidate.origin["data"]["digest"]:
+        same = manifest["checkpoint"] == digest and manifest["data"]["digest"] == candidate.origin["data"]["digest"]
+        if same and is_whole(version):
             break
     else:
         version = _write_version(candidate, folder, digest, devices)
+        manifest = read_manifest(version)
+    if manifest["promoted"] and not (folder / CHAMPION_FILE).exists():
+        promote(version, manifest)
     return version
 
 
@@ -121,22 +143,26 @@ def promote(version: Path, manifest: dict[str, Any]) -> None:
 
 def decide(candidate: Candidate, folder: Path, devices: Sequence[Device]) -> Decision:
     """Whether a candidate may replace the champion: only if its validation F1 on the same pictures is not worse."""
-    best = champion(folder)
+    best = _standing_champion(folder)
     if best is None:
-        return Decision(True, "It is the first version.")
+        return Decision(True, "There is no other whole version that is the champion.")
     manifest = read_manifest(best)
     if manifest["classes"] != list(candidate.dataset.classes):
         return Decision(True, f"The classes changed, so {best.name} cannot be compared.")
     mine = json.loads((candidate.report / "metrics.json").read_text())["metrics"]["validation"]["f1"]
-    if manifest["data"]["digest"] == candidate.origin["data"]["digest"]:
+    if (manifest["data"]["digest"], manifest["positive"]) == (candidate.origin["data"]["digest"], _positive(candidate)):
         theirs = manifest["metrics"]["validation"]["f1"]
-    else:  # its own figure rests on other pictures
+    else:  # its own figure rests on other pictures or is about another class
         answers = predict_split(Classifier.load(best, devices), candidate.dataset, "validation")
         theirs = answers.scores(candidate.positive)["f1"]
     compared = f"validation F1 {mine:.4f} against {theirs:.4f} of {best.name} on the same pictures"
     if mine >= theirs:
         return Decision(True, f"Not worse than the champion: {compared}.")
     return Decision(False, f"Worse than the champion: {compared}.")
+
+
+def _positive(candidate: Candidate) -> str | None:
+    return None if candidate.positive is None else candidate.dataset.classes[candidate.positive]
 
 
 def _write_network(candidate: Candidate, folder: Path) -> None:
@@ -160,13 +186,12 @@ def _write_network(candidate: Candidate, folder: Path) -> None:
 
 def _manifest(candidate: Candidate, version: Path, digest: str, decision: Decision) -> dict[str, Any]:
     report = json.loads((candidate.report / "metrics.json").read_text())
-    positive = candidate.positive
     return {
         "name": candidate.name,
         "version": version.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "classes": list(candidate.dataset.classes),
-        "positive": None if positive is None else candidate.dataset.classes[positive],
+        "positive": _positive(candidate),
         "metrics": report["metrics"],
         "confusion": report["confusion"],
         "promoted": decision.promoted,

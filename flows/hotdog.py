@@ -76,7 +76,7 @@ def model_name(data: str, wanted: str | None) -> str:
 
 
 def check(settings: HotdogSettings) -> None:
-    """Refuse before any work what cannot work: a GPU that cannot be used, a folder that cannot be written to.
+    """Refuse before any work what cannot work: a GPU that cannot be used, a folder or a file that is not to be had.
 
     Raises:
         UserError: names the setting and what to do.
@@ -84,6 +84,7 @@ def check(settings: HotdogSettings) -> None:
     pick_devices(settings.device)
     require_writable(settings.store, "--store")
     require_writable(settings.models, "--models")
+    fetching.check_weights(settings.weights)
 
 
 @flow(name="hotdog")
@@ -100,6 +101,7 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> publishing.ModelVersi
 
     source = fetching.fetch_data(data, store, settings.mirror, seed)
     dataset = preparing.prepare(source, store, second_part_validates=settings.recipe == "notebook")
+    preparing.check_positive(dataset, positive)
     weights = fetching.fetch_weights(weights_name, store, settings.mirror, seed)
     checkpoint = weights
     for stage in recipe.stages:

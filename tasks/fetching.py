@@ -51,6 +51,16 @@ def choose_weights(weights: str, data: str, store: Path, mirror: str | None) -> 
     return "random"
 
 
+def check_weights(weights: str) -> None:
+    """Refuse weights that are neither known by name nor a file.
+
+    Raises:
+        UserError: names the choices.
+    """
+    if weights not in ("imagenet", "random") and not Path(weights).expanduser().is_file():
+        raise UserError(f"--weights {weights}: there is no such file; name one or choose imagenet or random.")
+
+
 def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
@@ -85,8 +95,7 @@ def fetch_weights(weights: str, store: Path, mirror: str | None, seed: int) -> R
         instead = "Name a file with --weights FILE, or a folder or URL that has one of them with --mirror."
         path = obtain(IMAGENET_WEIGHTS, folder, mirror, instead)
     else:
+        check_weights(weights)
         path = Path(weights)
-        if not path.is_file():
-            raise UserError(f"--weights {weights}: there is no such file; name one or choose imagenet or random.")
     read_weights(path)
     return Reference.to(path, "weights")

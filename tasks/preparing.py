@@ -7,6 +7,7 @@ from cnn.datasets import Dataset
 from cnn.datasets import prepare as prepare_dataset
 from cnn.features import FeatureStore, embed_split, embedding_network
 from cnn.files import Reference, text_digest
+from cnn.metrics import positive_class
 from cnn.packing import pack_dataset
 from cnn.weights import read_weights
 from tasks.steps import code_digest, step
@@ -19,6 +20,11 @@ def prepare(source: Reference, store: Path, second_part_validates: bool) -> Refe
     folder = store / "datasets" / f"{source.path.stem}-{text_digest(source.path)[:8]}{suffix}"
     prepare_dataset(source.path, folder, second_part_validates)
     return Reference.to(folder, "dataset")
+
+
+def check_positive(dataset: Reference, positive: str | None) -> None:
+    """Refuse a class that the data does not have, before it has taken any time."""
+    positive_class(Dataset.open(dataset.path).classes, positive)
 
 
 @step("embed {views} views")

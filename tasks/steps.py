@@ -106,13 +106,15 @@ def _plain_errors() -> Iterator[None]:
             f"{error.filename} may not be read or written; change its permissions or name another."
         ) from error
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.errno in _DISK_ERRORS:
+            place = f" at {error.filename}" if error.filename else ""
+            raise UserError(
+                f"Nothing more can be written{place}: {_DISK_ERRORS[error.errno]}; free some space and run the same "
+                "command again, it goes on from here."
+            ) from error
+        if error.filename is None:
             raise
-        place = f" at {error.filename}" if error.filename else ""
-        raise UserError(
-            f"Nothing more can be written{place}: {_DISK_ERRORS[error.errno]}; free some space and run the same "
-            "command again, it goes on from here."
-        ) from error
+        raise UserError(f"{error.filename}: {error.strerror}; check the path.") from error
 
 
 class _ProgressArtifact:
@@ -123,10 +125,13 @@ class _ProgressArtifact:
 
     def __call__(self, description: str, fraction: float) -> None:
         percent = round(100 * fraction, 1)
-        if self._id is None:
-            self._id = create_progress_artifact(percent, description=description)  # type: ignore[assignment]
-        else:
-            update_progress_artifact(self._id, percent, description=description)
+        try:
+            if self._id is None:
+                self._id = create_progress_artifact(percent, description=description)  # type: ignore[assignment]
+            else:
+                update_progress_artifact(self._id, percent, description=description)
+        except Exception:  # a server that is away for a moment must not stop a training
+            logging.getLogger("cnn").debug("progress could not be shown", exc_info=True)
 
 
 def step(run_name: str | Callable[..., str]) -> Callable[[Callable[..., Result]], Task[..., Result]]:
@@ -144,7 +149,7 @@ def step(run_name: str | Callable[..., str]) -> Callable[[Callable[..., Result]]
         return Task(
             guarded,
             name=function.__name__.replace("_", " "),
-            task_run_name=run_name,  # type: ignore[arg-type]  # Prefect's protocol fits no function
+            task_run_name=run_name,
             cache_policy=WhileIntact(),
             result_serializer="json",
             cache_result_in_memory=False,

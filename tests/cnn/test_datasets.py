@@ -169,7 +169,8 @@ DAMAGED = {
     "cut.jpg": (encode(Image.fromarray(SMOOTH), "JPEG")[:600], "damaged"),
     "bomb.png": (bomb(50_000, 50_000), "megapixels"),
     "large.png": (bomb(11_000, 10_000), "megapixels"),
-    "long.png": (encode(Image.new("L", (70_000, 1))), "70000 px"),
+    "long.png": (encode(Image.new("L", (70_000, 1))), "70000 × 1 px"),
+    "strip.png": (encode(Image.new("L", (10, 600))), "50 times"),
 }
 
 

@@ -173,7 +173,9 @@ def test_the_epoch_with_the_best_validation_f1_is_kept(drawn_dataset: Dataset, f
     labels = drawn_dataset.ids_and_labels("validation")[1]
     from sklearn.metrics import f1_score
 
-    assert f1_score(labels, np.concatenate(outputs).argmax(1), pos_label=0) == pytest.approx(best.best_f1())
+    assert f1_score(labels, np.concatenate(outputs).argmax(1), pos_label=0) == pytest.approx(
+        max(row["validation_f1"] for row in best.history)
+    )
 
 
 def test_only_the_output_block_changes_when_features_are_frozen(
@@ -221,3 +223,9 @@ def test_a_checkpoint_is_read_back_as_written(tmp_path: Path) -> None:
     assert load_state(tmp_path / "missing.npz") is None
     (tmp_path / "a.npz").write_bytes((tmp_path / "b.npz").read_bytes()[:-1000])
     assert load_state(tmp_path / "a.npz") is None
+
+
+def test_a_batch_may_be_smaller_than_the_number_of_devices(drawn_dataset: Dataset, features: Path) -> None:
+    learner = Learner(ON_FEATURES, CLASSES, START.parameters, [mx.cpu(0), mx.cpu(1)], seed=0)
+    batch, labels = next(FeatureBatches(drawn_dataset, features, ON_FEATURES, seed=0).training(1))
+    assert learner.predict((batch[:1], labels[:1])).shape == (1, 2)

@@ -129,8 +129,12 @@ def test_a_damaged_cache_is_rebuilt(run: Runner, drawn: Path, tmp_path: Path, ho
         after = run(drawn)
         assert after.worked() == {task}, folder
         assert victim.read_bytes() == contents and after.version == before.version
-    damage(tmp_path / "models", how)
-    assert run(drawn).worked() == {"publish"}
+    damage(before.version, how)
+    after = run(drawn)  # a published version is never edited: a damaged one is followed by another
+    assert after.worked() == {"publish"} and after.version.name == "v0002"
+    champion = after.version.parent / "champion.json"
+    champion.unlink()
+    assert run(drawn).worked() == {"publish"} and json.loads(champion.read_text())["version"] == "v0002"
     assert not run(drawn).worked()
 
 
@@ -327,6 +331,13 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_made(
 def test_a_wrong_value_is_refused_with_what_would_be_right(arguments: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):
         parse(HotdogSettings, arguments)
+
+
+def test_the_environment_sets_nothing_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("data", "seed", "DATA"):
+        monkeypatch.setenv(name, "7")
+    assert parse(HotdogSettings, []) == HotdogSettings()
+    assert parse(HotdogSettings, ["--seed", "3", "--store", "x"]) == HotdogSettings(seed=3, store=Path("x"))
 
 
 def test_an_unknown_flag_is_refused() -> None:
