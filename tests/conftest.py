@@ -20,17 +20,17 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    for option in ("slow", "network"):
-        parser.addoption(f"--{option}", action="store_true", help=f"run the tests marked {option}")
+    parser.addoption("--network", action="store_true", help="run the tests that download from the internet")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    reasons = {name: f"needs --{name}" for name in ("slow", "network") if not config.getoption(name)}
+    reasons = {} if config.getoption("--network") else {"network": "downloads from the internet: needs --network"}
     if not mx.context.num_gpus():
         reasons["gpu"] = "needs a GPU that this MXNet build can use"
     for item in items:
-        for name in reasons.keys() & item.keywords.keys():
-            item.add_marker(pytest.mark.skip(reason=reasons[name]))
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def write_pictures(folder: Path, count: int, first: int = 0, labels: tuple[str, ...] = CLASSES) -> None:

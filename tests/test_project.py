@@ -45,4 +45,4 @@ def test_every_requirement_is_pinned_with_hashes_and_without_addresses(name: str
     assert entries
     for entry in entries:
         assert re.match(r"[\w.-]+(\[[\w,]+\])?==\S+ ", entry) and "--hash=sha256:" in entry, entry
-    assert "://" not in text and "index-url" not in text
+    assert "://" not in text and "--index" not in text

@@ -229,3 +229,13 @@ def test_a_batch_may_be_smaller_than_the_number_of_devices(drawn_dataset: Datase
     learner = Learner(ON_FEATURES, CLASSES, START.parameters, [mx.cpu(0), mx.cpu(1)], seed=0)
     batch, labels = next(FeatureBatches(drawn_dataset, features, ON_FEATURES, seed=0).training(1))
     assert learner.predict((batch[:1], labels[:1])).shape == (1, 2)
+
+
+@pytest.mark.gpu
+def test_a_gpu_learns_as_the_cpu_does(drawn_dataset: Dataset, features: Path) -> None:
+    found = []
+    for device in (mx.cpu(), mx.gpu()):
+        learner = Learner(ON_FEATURES, CLASSES, START.parameters, [device], seed=0)
+        batches = FeatureBatches(drawn_dataset, features, ON_FEATURES, seed=0).training(1)
+        found.append([learner.step(batch, 1e-2)[0] for batch in batches])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3)
