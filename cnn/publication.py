@@ -145,7 +145,7 @@ def decide(candidate: Candidate, folder: Path, devices: Sequence[Device]) -> Dec
     """Whether a candidate may replace the champion: only if its validation F1 on the same pictures is not worse."""
     best = _standing_champion(folder)
     if best is None:
-        return Decision(True, "There is no other whole version that is the champion.")
+        return Decision(True, "There was no champion to compare with.")
     manifest = read_manifest(best)
     if manifest["classes"] != list(candidate.dataset.classes):
         return Decision(True, f"The classes changed, so {best.name} cannot be compared.")

@@ -20,6 +20,9 @@ from cnn.recipes import hotdog_recipe
 from tasks import fetching, flow, preparing, publishing, training
 
 
+MIRROR = "HOTDOG_MIRROR"
+
+
 class HotdogSettings(BaseModel):
     """Train a picture classifier from photos by transfer learning, and publish it."""
 
@@ -47,8 +50,7 @@ class HotdogSettings(BaseModel):
         "auto", description="auto, cpu, gpu, or gpu:0,1 for several"
     )
     mirror: str | None = Field(
-        default_factory=lambda: os.environ.get("HOTDOG_MIRROR"),
-        description="folder or URL that is asked first for every download; default: environment variable HOTDOG_MIRROR",
+        None, description=f"folder or URL that is asked first for every download; or environment variable {MIRROR}"
     )
     store: Path = Field(Path("data"), description="folder for downloads, prepared data, features and checkpoints")
     models: Path = Field(Path("artifacts"), description="folder for published model versions")
@@ -93,16 +95,17 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> publishing.ModelVersi
     check(settings)
     store, models = settings.store.absolute(), settings.models.absolute()
     seed, device, positive = settings.seed, settings.device, settings.positive
+    mirror = settings.mirror or os.environ.get(MIRROR)
     recipe = hotdog_recipe(settings.recipe, settings.epochs, settings.views, settings.finetune)
 
-    data = fetching.choose_data(settings.data, store, settings.mirror)
-    weights_name = fetching.choose_weights(settings.weights, data, store, settings.mirror)
+    data = fetching.choose_data(settings.data, store, mirror)
+    weights_name = fetching.choose_weights(settings.weights, data, store, mirror)
     name = model_name(data, settings.name)
 
-    source = fetching.fetch_data(data, store, settings.mirror, seed)
+    source = fetching.fetch_data(data, store, mirror, seed)
     dataset = preparing.prepare(source, store, second_part_validates=settings.recipe == "notebook")
     preparing.check_positive(dataset, positive)
-    weights = fetching.fetch_weights(weights_name, store, settings.mirror, seed)
+    weights = fetching.fetch_weights(weights_name, store, mirror, seed)
     checkpoint = weights
     for stage in recipe.stages:
         if stage.views:

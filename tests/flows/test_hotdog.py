@@ -279,7 +279,9 @@ def test_a_catalogued_dataset_comes_from_the_mirror_once(
     monkeypatch.setitem(DATASETS, "hotdog", CatalogEntry((file,), "zip"))
     first = run(Path("auto"), mirror=str(mirror.parent))
     assert first.version.parent.name == "hotdog"
-    assert not run(Path("auto"), mirror=str(mirror.parent)).worked()
+    with monkeypatch.context() as patch:
+        patch.setenv("HOTDOG_MIRROR", str(mirror.parent))
+        assert not run(Path("auto")).worked()
     downloaded = tmp_path / "store" / "downloads" / "hotdog" / "hotdog.zip"
     downloaded.write_bytes(b"altered")
     assert run(Path("auto"), mirror=str(mirror.parent)).worked() == {"fetch"}
