@@ -19,7 +19,6 @@ from cnn.model_card import summary
 from cnn.recipes import hotdog_recipe
 from tasks import fetching, flow, preparing, publishing, training
 
-
 MIRROR = "HOTDOG_MIRROR"
 
 
