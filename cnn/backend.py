@@ -51,7 +51,6 @@ def _load_cuda_libraries() -> None:
 
 
 os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))  # unset, MXNet runs at one thread's speed
-os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
 np.bool = np.bool_  # type: ignore[attr-defined]  # MXNet 1.9 still uses the name that numpy 1.24 dropped
 _load_cuda_libraries()
 

@@ -51,6 +51,7 @@ class FeatureBatches:
         return mx.nd.array(features), labels[picks[:, 0]]
 
     def training(self, epoch: int) -> Iterator[Batch]:
+        """Every view of every training picture once, but for a rest that fills no batch."""
         ids, views = self._pictures["train"][0], self._stage.views
         pairs = np.stack(np.divmod(np.arange(len(ids) * views), views), axis=1)
         pairs = np.random.default_rng([self._seed, epoch]).permutation(pairs)
@@ -88,6 +89,7 @@ class RecordBatches:
             yield (normalise(batch.data[0]), batch.label[0].asnumpy().astype(np.int64)), batch.pad
 
     def training(self, epoch: int) -> Iterator[Batch]:
+        """Every training picture once, augmented anew; the last batch is filled up from the beginning."""
         augmentation = self._stage.augmentation.model_dump(exclude_none=True)
         seed = int(np.random.default_rng([self._seed, epoch]).integers(2**31))
         index = str(self._folder / "train.idx")

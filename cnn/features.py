@@ -1,7 +1,7 @@
 """The frozen part of the network, run once per picture and view and kept on disk.
 
 One view's features are 512 × 13 × 13 numbers, 346 KB as float32. They are kept averaged to 7 × 7, as float16 and
-compressed (most are zeros behind the last ReLU): about 19 KB. `benchmarks/feature_storage.py` shows what this and
+compressed (most are zeros behind the last ReLU): about 18 KB. `benchmarks/feature_storage.py` shows what this and
 other choices cost in F1. The published network runs at 13 × 13 again, and is evaluated so.
 """
 

@@ -118,17 +118,6 @@ def to_tensor(crops: list[Image.Image]) -> NDArray[np.float32]:
     return tensor
 
 
-def to_pixels(tensor: NDArray[np.float32]) -> Pixels:
-    """The inverse of `to_tensor` for one picture: (3, height, width) to (height, width, 3), values 0…255.
-
-    >>> crop = Image.new("RGB", (2, 2), (10, 20, 30))
-    >>> to_pixels(to_tensor([crop])[0])[0, 0].tolist()
-    [10, 20, 30]
-    """
-    pixels = (tensor.transpose(1, 2, 0) * STD + MEAN) * 255
-    return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
-
-
 def _is_plain(data: bytes) -> bool:
     """Whether the bytes of a picture are a JPEG or PNG that already is upright RGB."""
     with Image.open(io.BytesIO(data)) as image:
