@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cnn.architectures import squeezenet
 from cnn.backend import mx
 from cnn.datasets import Dataset, prepare
 from cnn.learner import Classes, Learner
 from cnn.metrics import confusion_matrix, positive_class, scores
-from cnn.networks import compile_network, run_batches, set_parameters, squeezenet
+from cnn.models import transfer_model
+from cnn.networks import compile_network, initialise, run_batches, set_parameters
 from cnn.parallel import ordered_map
-from cnn.pictures import decode, to_tensor, views
-from cnn.recipes import RECIPES
+from cnn.pictures import CROP, decode, to_tensor, views
+from cnn.recipes import hotdog_recipe
 from cnn.training import learning_rate
 from cnn.weights import read_weights
 
@@ -33,7 +35,7 @@ PICTURES = 20_000
 
 def embed(dataset: Dataset, split: str, weights: Path, count: int) -> NDArray[np.float16]:
     """Features of a split at full resolution, (pictures, views, 512, 13, 13)."""
-    net = squeezenet(2, [mx.cpu()], seed=0)
+    net = initialise(squeezenet(2), CROP, [mx.cpu()], seed=0)
     set_parameters(net, read_weights(weights), prefix="features")
     features = compile_network(net.features)
     tensors = ordered_map(lambda row: to_tensor(views(decode(row.data), count, f"0 {row.id}")), dataset.rows(split))
@@ -59,8 +61,9 @@ def f1_of(
     seed: int,
 ) -> float:
     """F1 at full resolution after the tuned output stage on ``train``."""
-    stage = RECIPES["tuned"].stages[0].model_copy(update={"views": train.shape[1]})
-    learner = Learner(stage, classes, read_weights(weights), [mx.cpu()], seed)
+    stage = hotdog_recipe("tuned", views=train.shape[1]).stages[0]
+    model = transfer_model(stage, len(classes.names), read_weights(weights), [mx.cpu()], seed)
+    learner = Learner(stage, classes, model, [mx.cpu()])
     chance, steps = np.random.default_rng(seed), len(train) * stage.views // stage.batch_size
     for epoch in range(stage.epochs):
         pairs = chance.permutation(len(train) * stage.views)

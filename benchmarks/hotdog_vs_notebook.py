@@ -21,10 +21,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cnn.architectures import squeezenet
 from cnn.backend import mx
 from cnn.datasets import Dataset, prepare
-from cnn.networks import set_parameters, squeezenet
-from cnn.pictures import decode, resize_short
+from cnn.networks import initialise, set_parameters
+from cnn.pictures import CROP, decode, resize_short
 from cnn.records import write_records
 from cnn.weights import read_weights
 
@@ -63,7 +64,7 @@ def notebook_loop(records: Path, weights: Path, positive: int, epochs: int, seed
         **options,
     )
     val_iter = mx.io.ImageRecordIter(path_imgrec=str(records / "validation.rec"), **options)
-    dognet = squeezenet(2, ctx, seed)
+    dognet = initialise(squeezenet(2), CROP, ctx, seed)
     set_parameters(dognet, read_weights(weights), prefix="features")
     trainer = gluon.Trainer(dognet.output.collect_params(), "sgd", {"learning_rate": 0.01})
     loss = gluon.loss.SoftmaxCrossEntropyLoss()

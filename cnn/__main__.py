@@ -144,7 +144,7 @@ def classify(settings: Classify) -> None:
         raise UserError(f"{', '.join(settings.pictures)}: there are no files; name pictures or a folder of them.")
     for group in in_groups(ordered_map(_open_or_explain, places), _PICTURES_AT_ONCE):
         failures += [why for _, picture, why in group if picture is None]
-        opened = [(place, picture, center_view(picture)) for place, picture, _ in group if picture]
+        opened = [(place, picture, center_view(picture, classifier.input)) for place, picture, _ in group if picture]
         answers = classifier.answers(crop for _, _, crop in opened)
         for (place, picture, crop), shares in zip(opened, answers, strict=True):
             probabilities = dict(zip(classifier.classes, map(float, shares), strict=True))

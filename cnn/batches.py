@@ -1,4 +1,4 @@
-"""What training stages learn from, batch by batch: cached features, or augmented pictures."""
+"""What a training learns from, batch by batch: cached features, augmented photos, or small pictures."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +7,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn.augmentation import add_noise, mirror, shift
 from cnn.backend import mx, physical_cores
 from cnn.datasets import Dataset
 from cnn.features import FeatureStore
+from cnn.hyperparameters import FromScratch, Stage
 from cnn.parallel import ordered_map
-from cnn.pictures import CROP, MEAN, STD
-from cnn.recipes import Stage
+from cnn.pictures import CROP, MEAN, STD, scale
 
 #: Inputs as an MXNet array on the CPU, and labels (n,).
 Batch = tuple[Any, NDArray[np.int64]]
@@ -26,8 +27,8 @@ class Batches(Protocol):
     def training(self, epoch: int) -> Iterator[Batch]:
         """Batches of equal size in random order."""
 
-    def validation(self) -> Iterator[Batch]:
-        """Every validation picture once."""
+    def evaluation(self, split: str) -> Iterator[Batch]:
+        """Every picture of a split once, not augmented."""
 
 
 class FeatureBatches:
@@ -59,11 +60,10 @@ class FeatureBatches:
         picks = np.split(whole, self.steps_per_epoch)
         return ordered_map(lambda batch: self._load("train", batch), picks, ahead=8)
 
-    def validation(self) -> Iterator[Batch]:
-        count, size = len(self._pictures["validation"][0]), self._stage.batch_size
-        for start in range(0, count, size):
-            numbers = np.arange(start, min(start + size, count))
-            yield self._load("validation", np.stack([numbers, np.zeros_like(numbers)], axis=1))
+    def evaluation(self, split: str) -> Iterator[Batch]:
+        """The central view of every picture of a split once."""
+        for numbers in _in_order(len(self._pictures[split][0]), self._stage.batch_size):
+            yield self._load(split, np.stack([numbers, np.zeros_like(numbers)], axis=1))
 
 
 class RecordBatches:
@@ -96,11 +96,57 @@ class RecordBatches:
         batches = self._iterate("train", path_imgidx=index, shuffle=True, seed=seed, seed_aug=seed, **augmentation)
         return (batch for batch, _ in batches)
 
-    def validation(self) -> Iterator[Batch]:
+    def evaluation(self, split: str) -> Iterator[Batch]:
+        """The middle of every picture of a split once."""
         smallest = self._stage.augmentation.min_img_size
-        for (pictures, labels), fill in self._iterate("validation", min_img_size=smallest):
+        for (pictures, labels), fill in self._iterate(split, min_img_size=smallest):
             count = len(labels) - fill
             yield pictures[:count], labels[:count]
+
+
+class PixelBatches:
+    """Batches of small pictures, (n, 3, side, side), each epoch augmented anew, from `cnn.packing.pack_pixels`."""
+
+    def __init__(self, dataset: Dataset, folder: Path, settings: FromScratch, seed: int) -> None:
+        splits = ("train", "validation")
+        self._pixels = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in splits}
+        self._labels = {split: dataset.ids_and_labels(split)[1] for split in splits}
+        self._settings, self._seed = settings, seed
+        pictures = len(self._labels["train"])
+        self._batch_size = min(settings.batch_size, pictures)
+        self.steps_per_epoch = pictures // self._batch_size  # the notebook's last_batch="discard"
+
+    def _batch(self, split: str, numbers: NDArray[np.int64], chance: np.random.Generator | None = None) -> Batch:
+        """The pictures with these numbers in a split; augmented if there is a ``chance``."""
+        settings, pixels = self._settings, self._pixels[split][numbers]
+        if chance and settings.shift:
+            pixels = shift(pixels, settings.shift, chance)
+        if chance and settings.mirror:
+            pixels = mirror(pixels, chance)
+        values = scale(pixels, settings.input)
+        if split == "train" and settings.noise:
+            values = add_noise(values, settings.noise, self._seed, numbers)
+        return mx.nd.array(values), self._labels[split][numbers]
+
+    def training(self, epoch: int) -> Iterator[Batch]:
+        """Every training picture once, but for a rest that fills no batch; made on other threads, ahead of use."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._labels["train"]))
+        picks = np.split(order[: self.steps_per_epoch * self._batch_size], self.steps_per_epoch)
+
+        def load(numbers: NDArray[np.int64]) -> Batch:
+            return self._batch("train", numbers, np.random.default_rng([self._seed, epoch, int(numbers[0])]))
+
+        return ordered_map(load, picks, ahead=4)
+
+    def evaluation(self, split: str) -> Iterator[Batch]:
+        """Every picture of a split once; training pictures with their noise."""
+        numbers = _in_order(len(self._labels[split]), self._settings.batch_size)
+        return ordered_map(lambda batch: self._batch(split, batch), numbers, ahead=4)
+
+
+def _in_order(count: int, size: int) -> list[NDArray[np.int64]]:
+    """0…count-1 in groups of ``size``; the last may be smaller."""
+    return np.split(np.arange(count), range(size, count, size))
 
 
 def normalise(pixels: Any) -> Any:

@@ -63,6 +63,33 @@ DATASETS: dict[str, CatalogEntry] = {
         ),
         format="records",
     ),
+    # 60,000 pictures of 32 × 32 px of ten classes: five batches for training and one for test
+    "cifar10": CatalogEntry(
+        files=(
+            CatalogFile(
+                name="cifar-10-binary.tar.gz",
+                addresses=(
+                    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                    "https://storage.googleapis.com/mirror.tensorflow.org/www.cs.toronto.edu/~kriz/"
+                    "cifar-10-binary.tar.gz",
+                ),
+                algorithm="sha256",
+                digest="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+                size=170_052_171,
+            ),
+        ),
+        format="cifar",
+    ),
+}
+
+#: The files in CIFAR-10's archive that hold pictures, and the SHA-1 of each.
+CIFAR10_BATCHES: dict[str, str] = {
+    "data_batch_1.bin": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
+    "data_batch_2.bin": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
+    "data_batch_3.bin": "1dd00a74ab1d17a6e7d73e185b69dbf31242f295",
+    "data_batch_4.bin": "aab85764eb3584312d3c7f65fd2fd016e36a258e",
+    "data_batch_5.bin": "26e2849e66a845b7f1e4614ae70f4889ae604628",
+    "test_batch.bin": "67eb016db431130d61cd03c7ad570b013799c88c",
 }
 
 #: SqueezeNet 1.1 trained on ImageNet, in the order of preference.

@@ -14,6 +14,9 @@ from cnn.files import atomic_file
 Arrays = dict[str, NDArray[Any]]
 #: One epoch: its number (0: before training), loss, and metrics on training and validation pictures.
 Epoch = dict[str, float]
+#: What an epoch took: ``seconds`` in all, ``training_seconds`` without the evaluation behind it, and which share of
+#: the latter passed ``outside_network``. Kept apart, because it differs where all else is the same.
+Timing = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,9 @@ class Checkpoint:
 
     parameters: Arrays
     history: tuple[Epoch, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    #: which row of the history the parameters are of
+    kept: int = 0
 
 
 @dataclass
@@ -32,6 +38,7 @@ class TrainingState:
     optimizer: Arrays
     best: Arrays
     history: list[Epoch] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
     epochs_done: int = 0
     steps_done: int = 0
 
@@ -58,21 +65,33 @@ def save_parameters(path: Path, parameters: Arrays) -> None:
         np.savez(file, **parameters)
 
 
+def timings_file(path: Path) -> Path:
+    """Where the timings of the checkpoint at ``path`` lie."""
+    return path.with_suffix(".timings.json")
+
+
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; the same checkpoint gives the same bytes."""
-    _save(path, {"parameters": checkpoint.parameters}, {"history": checkpoint.history})
+    """Write a checkpoint; the same parameters and history give the same bytes, as timings lie in a file beside it."""
+    with atomic_file(timings_file(path)) as temporary:
+        temporary.write_text(json.dumps(checkpoint.timings))
+    _save(path, {"parameters": checkpoint.parameters}, {"history": checkpoint.history, "kept": checkpoint.kept})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read what `save_checkpoint` wrote."""
     groups, facts = _load(path)
-    return Checkpoint(groups["parameters"], tuple(facts["history"]))
+    return Checkpoint(groups["parameters"], tuple(facts["history"]), load_timings(path), facts["kept"])
+
+
+def load_timings(path: Path) -> tuple[Timing, ...]:
+    """What each row of the history of the checkpoint at ``path`` took."""
+    return tuple(json.loads(timings_file(path).read_text()))
 
 
 def save_state(path: Path, state: TrainingState) -> None:
     """Write a training state, replacing the earlier one in a single step."""
     groups = {"current": state.current, "optimizer": state.optimizer, "best": state.best}
-    facts = {"history": state.history, "epochs_done": state.epochs_done, "steps_done": state.steps_done}
+    facts = {name: getattr(state, name) for name in ("history", "timings", "epochs_done", "steps_done")}
     _save(path, groups, facts)
 
 

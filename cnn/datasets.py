@@ -18,7 +18,7 @@ from cnn.files import atomic_folder
 from cnn.parallel import ordered_map
 from cnn.pictures import NotAPictureError, normalise
 from cnn.progress import track
-from cnn.sources import SPLITS, RawPicture, count_pictures, read_pictures
+from cnn.sources import SPLITS, RawPicture, caveats, count_pictures, read_pictures
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,8 @@ class Dataset(BaseModel):
     """A prepared dataset: where it is and what `prepare` found.
 
     ``classes`` are in the order of the labels; ``counts`` says how many pictures each split that exists has
-    of each class; ``split`` says in a sentence how the splits came about.
+    of each class; ``split`` says in a sentence how the splits came about; ``caveats`` are what whoever reads
+    a figure must know about the data.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,6 +75,7 @@ class Dataset(BaseModel):
     split: str
     left_out: tuple[LeftOut, ...]
     duplicates: tuple[Duplicate, ...]
+    caveats: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, folder: Path) -> "Dataset":
@@ -153,7 +155,12 @@ class _SplitFile:
         self._rows = []
 
 
-def side_of(picture_id: str, split: str | None, splits: set[str | None]) -> str:
+def side_of(
+    picture_id: str,
+    split: str | None,
+    splits: set[str | None],
+    validation_share: float = VALIDATION_SHARE_OF_TRAIN,
+) -> str:
     """The split that a picture of a source with ``splits`` comes to; depends on no other picture.
 
     >>> side_of("00" * 32, None, {None}), side_of("ff" * 32, None, {None})
@@ -166,19 +173,19 @@ def side_of(picture_id: str, split: str | None, splits: set[str | None]) -> str:
         if place < TEST_SHARE:
             return "test"
         return "validation" if place < TEST_SHARE + VALIDATION_SHARE else "train"
-    if split == "train" and "validation" not in splits and place < VALIDATION_SHARE_OF_TRAIN:
+    if split == "train" and "validation" not in splits and place < validation_share:
         return "validation"
     return split
 
 
-def _explain(splits: set[str | None]) -> str:
+def _explain(splits: set[str | None], validation_share: float) -> str:
     """How the dataset's splits came about, as a sentence."""
     by_content = "decided by a hash of each picture's content"
     if None in splits:
         shares = f"{TEST_SHARE:.0%} of the pictures became test and {VALIDATION_SHARE:.0%} validation"
         return f"The source has no split: {shares}, {by_content}."
     if "validation" not in splits:
-        share = f"{VALIDATION_SHARE_OF_TRAIN:.0%} of train"
+        share = f"{100 * validation_share:g}% of train"
         return f"Train and test are the source's own; {share} became validation, {by_content}."
     if "test" not in splits:
         return "Train and validation are the source's own; it has no test part, so there are no test figures."
@@ -196,7 +203,11 @@ def _normalise(picture: RawPicture) -> tuple[RawPicture, tuple[str, bytes] | str
 
 
 def _write_splits(
-    pictures: Iterable[RawPicture], folder: Path, classes: tuple[str, ...], splits: set[str | None]
+    pictures: Iterable[RawPicture],
+    folder: Path,
+    classes: tuple[str, ...],
+    splits: set[str | None],
+    validation_share: float,
 ) -> Dataset:
     """Write each split's file into ``folder``; what was written and what was not is the result."""
     counts = {split: dict.fromkeys(classes, 0) for split in SPLITS}
@@ -209,7 +220,7 @@ def _write_splits(
                 left_out.append(LeftOut(name=picture.name, reason=str(result)))
                 continue
             picture_id, data = result
-            side = side_of(picture_id, picture.split, splits)
+            side = side_of(picture_id, picture.split, splits, validation_share)
             first_side, first_name = first.setdefault(picture_id, (side, picture.name))
             if side != first_side:
                 duplicates.append(Duplicate(name=picture.name, same_as=first_name))
@@ -223,7 +234,7 @@ def _write_splits(
         folder=folder,
         classes=classes,
         counts={split: counts[split] for split in SPLITS if split in files},
-        split=_explain(splits),
+        split=_explain(splits, validation_share),
         left_out=tuple(left_out),
         duplicates=tuple(duplicates),
     )
@@ -260,11 +271,17 @@ def _require_pictures(source: Path, dataset: Dataset, splits: set[str | None]) -
         )
 
 
-def prepare(source: Path, folder: Path, second_part_validates: bool = False) -> Dataset:
+def prepare(
+    source: Path,
+    folder: Path,
+    second_part_validates: bool = False,
+    validation_share: float = VALIDATION_SHARE_OF_TRAIN,
+) -> Dataset:
     """Turn any source of labelled pictures into a dataset in ``folder``, replacing what is there.
 
     With ``second_part_validates`` the test part of a source that has only train and test becomes the validation
-    part, as in the notebook, and there is no test part.
+    part, as in the notebook, and there is no test part. Otherwise ``validation_share``, 0…1, of such a source's
+    training pictures becomes the validation part.
 
     The same pictures under the same names give the same bytes, wherever the source is. What cannot be
     decoded, and what already stands on an earlier side (test, validation, train), is left out and listed.
@@ -281,8 +298,9 @@ def prepare(source: Path, folder: Path, second_part_validates: bool = False) -> 
         pictures = (replace(picture, split=_SECOND_PART[picture.split]) for picture in pictures)
         splits = {"train", "validation"}
     with atomic_folder(folder) as place:
-        dataset = _write_splits(pictures, place, classes, splits)
+        dataset = _write_splits(pictures, place, classes, splits, validation_share)
         _require_pictures(source, dataset, splits)
+        dataset = dataset.model_copy(update={"caveats": caveats(source)})
         (place / _REPORT).write_text(dataset.model_dump_json(exclude={"folder"}, indent=2) + "\n")
     for what, items in (("could not be used", dataset.left_out), ("stand on both sides", dataset.duplicates)):
         if items:

@@ -32,6 +32,12 @@ class Predictions:
         """Metrics as in `cnn.metrics.scores`, and the number of pictures they rest on."""
         return {**scores(self.confusion, positive), "pictures": len(self.labels)}
 
+    def caption(self, number: int, classes: Sequence[str]) -> str:
+        """What was answered and how surely, and the truth if that is something else."""
+        answer, label = int(self.probabilities[number].argmax()), self.labels[number]
+        said = f"{classes[answer]} {self.probabilities[number, answer]:.0%}"
+        return said if answer == label else f"{said}\nis {classes[label]}"
+
     def most_confident(self, right: bool, count: int) -> list[int]:
         """Numbers of the right or wrong answers with the highest probability, highest first."""
         answers = self.probabilities.argmax(1)
@@ -42,6 +48,6 @@ class Predictions:
 def predict_split(classifier: Classifier, dataset: Dataset, split: str) -> Predictions:
     """Run the published preprocessing and network over one split."""
     ids, labels = dataset.ids_and_labels(split)
-    crops = ordered_map(lambda row: center_view(decode(row.data)), dataset.rows(split))
+    crops = ordered_map(lambda row: center_view(decode(row.data), classifier.input), dataset.rows(split))
     answers = track(classifier.answers(crops), f"evaluating {split}", len(ids), "picture")
     return Predictions(ids, dataset.names(split), labels, np.stack(list(answers)))

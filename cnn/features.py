@@ -15,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cnn.architectures import Network, squeezenet
 from cnn.backend import Device, mx
 from cnn.datasets import Dataset, Row
 from cnn.files import atomic_file, file_digest
-from cnn.networks import Network, Parameters, compile_network, run_batches, set_parameters, squeezenet
+from cnn.networks import Parameters, compile_network, initialise, run_batches, set_parameters
 from cnn.parallel import in_groups, ordered_map
-from cnn.pictures import decode, to_tensor, views
+from cnn.pictures import CROP, decode, to_tensor, views
 from cnn.progress import progress_bar
 
 #: Shape of one view's features as they are kept: channels, height, width.
@@ -84,7 +85,7 @@ class FeatureStore:
 
 def embedding_network(weights: Parameters, devices: Sequence[Device]) -> Network:
     """The pretrained features and the averaging behind them, compiled: (n, 3, 224, 224) to (n, 512, 7, 7)."""
-    net = squeezenet(classes=2, devices=devices, seed=0)
+    net = initialise(squeezenet(2), CROP, devices, seed=0)
     set_parameters(net, weights, prefix="features")
     block = mx.gluon.nn.HybridSequential()
     average = mx.gluon.nn.HybridLambda(

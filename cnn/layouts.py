@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 SPLITS = ("train", "validation", "test")
@@ -19,6 +20,20 @@ class Place(NamedTuple):
     split: str | None
     label: str | None
     name: str
+
+
+@dataclass(frozen=True)
+class RawPicture:
+    """One encoded picture of a source.
+
+    ``name`` says where in the source it is; ``label`` is the class name, None if the source does not give
+    one; ``split`` is one of `SPLITS`, None if the source has no split.
+    """
+
+    name: str
+    label: str | None
+    split: str | None
+    data: bytes
 
 
 def split_of(name: str) -> str | None:

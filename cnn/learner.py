@@ -3,7 +3,7 @@
 The notebook's section "Transfer Learning": split the batch over the devices, run all, then let the trainer step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from cnn.backend import Device, mx, structural_parameters
 from cnn.batches import Batch
 from cnn.checkpoints import Arrays, TrainingState
-from cnn.networks import Network, compile_network, set_parameters, squeezenet
-from cnn.recipes import Stage
+from cnn.hyperparameters import Training
+from cnn.models import Model
+from cnn.networks import set_parameters
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,18 @@ class Classes:
     counts: tuple[int, ...]
 
 
-def class_weights(stage: Stage, classes: Classes) -> NDArray[np.float32]:
+def class_weights(settings: Training, classes: Classes) -> NDArray[np.float32]:
     """Factor of each class in the loss, (classes,).
 
     ``balanced`` gives each class the same sum. ``notebook`` is its ``unbalanced_loss`` as written,
     ``(1 + 5 y) / 5``: 6/5 for the positive class and 1/5 for the others.
 
-    >>> class_weights(Stage(), Classes(("other", "hotdog"), 1, (5, 1)))
+    >>> class_weights(Training(class_weights="notebook"), Classes(("other", "hotdog"), 1, (5, 1)))
     array([0.2, 1.2], dtype=float32)
     """
-    if stage.class_weights == "balanced":
+    if settings.class_weights == "equal":
+        return np.ones(len(classes.names), np.float32)
+    if settings.class_weights == "balanced":
         counts = np.array(classes.counts, np.float32)
         return counts.sum() / (len(counts) * counts)
     positive = np.arange(len(classes.names)) == classes.positive
@@ -43,49 +46,34 @@ def class_weights(stage: Stage, classes: Classes) -> NDArray[np.float32]:
 
 
 class Learner:
-    """A network on its devices, with the part that learns, its loss and its optimizer."""
+    """A model on its devices, with its loss and its optimizer."""
 
-    def __init__(self, stage: Stage, classes: Classes, start: Arrays, devices: Sequence[Device], seed: int) -> None:
-        self.stage, self.classes, self.devices = stage, classes, list(devices)
-        self.net = squeezenet(len(classes.names), devices, seed)
-        set_parameters(self.net, start, prefix="features")
-        if len(start["output.0.bias"]) == len(classes.names) and stage.trains == "all":
-            set_parameters(self.net, start, prefix="output")
-        self._on_features = bool(stage.views)
-        self.learning = self.net if stage.trains == "all" else self.net.output
-        self._forward = self._compile()
-        self._weights = class_weights(stage, classes)
+    def __init__(self, settings: Training, classes: Classes, model: Model, devices: Sequence[Device]) -> None:
+        self.settings, self.classes, self.model, self.devices = settings, classes, model, list(devices)
+        self._weights = class_weights(settings, classes)
         self._loss = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
         self._loss.hybridize()
         self.steps_done, self.is_dead = 0, False
         self.trainer = self._make_trainer()
 
-    def _compile(self) -> Callable[[Any], Any]:
-        if self._on_features:
-            return compile_network(_head(self.net))
-        if self.stage.trains == "all":
-            return compile_network(self.net)
-        features, output = compile_network(self.net.features), compile_network(self.net.output)
-
-        def forward(pictures: Any) -> Any:
-            # the frozen part keeps its dropout, as in the notebook, but computes no gradients
-            with mx.autograd.pause(train_mode=mx.autograd.is_training()):
-                frozen = features(pictures)
-            return output(frozen)
-
-        return forward
-
     def _make_trainer(self) -> Any:
-        options = {"learning_rate": self.stage.learning_rate, "begin_num_update": self.steps_done}
-        collected = self.learning.collect_params()
-        return mx.gluon.Trainer(collected, self.stage.optimizer, options, kvstore="device", update_on_kvstore=False)
+        settings, collected = self.settings, self.model.learning.collect_params()
+        name: str = settings.optimizer
+        options = {"learning_rate": settings.learning_rate, "begin_num_update": self.steps_done}
+        if name == "sgd":
+            options["wd"] = settings.weight_decay
+            for parameter in collected.values():
+                parameter.wd_mult = float(parameter.name.endswith("weight"))
+            if settings.momentum:
+                name, options["momentum"] = "nag", settings.momentum
+        return mx.gluon.Trainer(collected, name, options, kvstore="device", update_on_kvstore=False)
 
     def _split(self, array: Any) -> list[Any]:
         return mx.gluon.utils.split_and_load(array, self.devices[: len(array)], even_split=False)
 
     def _targets(self, labels: NDArray[np.int64]) -> Any:
         """Smoothed one-hot labels times the class's weight, (n, classes): the loss is linear in them."""
-        count, smoothing = len(self.classes.names), self.stage.label_smoothing
+        count, smoothing = len(self.classes.names), self.settings.label_smoothing
         smoothed = np.eye(count, dtype=np.float32)[labels] * (1 - smoothing) + smoothing / count
         return mx.nd.array(smoothed * self._weights[labels, None])
 
@@ -96,19 +84,20 @@ class Learner:
         losses, outputs = [], []
         with mx.autograd.record():
             for part, targets in parts:
-                outputs.append(self._forward(part))
+                outputs.append(self.model.forward(part))
                 losses.append(self._loss(outputs[-1], targets))
         mx.autograd.backward(losses)
         self.trainer.set_learning_rate(learning_rate)
         self.trainer.step(len(labels))
-        self._decay(learning_rate * self.stage.weight_decay)
+        if self.settings.optimizer == "adam":
+            self._decay(learning_rate * self.settings.weight_decay)
         self.steps_done += 1
         loss = float(np.concatenate([part.asnumpy() for part in losses]).mean())
         return loss, np.concatenate([output.asnumpy() for output in outputs])
 
     def _decay(self, share: float) -> None:
         if share:
-            for name, parameter in structural_parameters(self.learning).items():
+            for name, parameter in structural_parameters(self.model.learning).items():
                 if name.endswith("weight"):
                     for copy in parameter.list_data():
                         copy *= 1 - share
@@ -116,7 +105,7 @@ class Learner:
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Outputs (n, classes) of one batch, without learning from it."""
         parts = self._split(batch[0])
-        return np.concatenate([output.asnumpy() for output in [self._forward(part) for part in parts]])
+        return np.concatenate([output.asnumpy() for output in [self.model.forward(part) for part in parts]])
 
     def optimizer_state(self) -> Arrays:
         """The optimizer's running averages, by parameter and position; equal on all devices."""
@@ -129,7 +118,7 @@ class Learner:
 
     def restore(self, state: TrainingState) -> None:
         """Go on from a state as if nothing had happened in between."""
-        set_parameters(self.learning, state.current)
+        set_parameters(self.model.learning, state.current)
         self.steps_done = state.steps_done
         self.trainer = self._make_trainer()
         averages: dict[int, list[NDArray[np.float32]]] = {}
@@ -147,10 +136,3 @@ def _as_tuple(state: Any) -> tuple[Any, ...]:
     if state is None:
         return ()
     return state if isinstance(state, tuple) else (state,)
-
-
-def _head(net: Network) -> Network:
-    """The output block with a pooling that takes any height and width; it shares the block's parameters."""
-    head = mx.gluon.nn.HybridSequential()
-    head.add(net.output[0], net.output[1], mx.gluon.nn.GlobalAvgPool2D(), mx.gluon.nn.Flatten())
-    return head

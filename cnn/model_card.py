@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cnn.comparison import comparison_rows
+
 
 def metrics_rows(metrics: dict[str, dict[str, float]]) -> list[dict[str, str]]:
     """Metrics as table rows, one per split.
@@ -22,13 +24,18 @@ def summary(version: Path) -> str:
     """What a run ends with in the terminal: metrics, where the model is, whether it became the champion."""
     manifest = json.loads((version / "manifest.json").read_text())
     rows = metrics_rows(manifest["metrics"])
-    lines = [
-        "  ".join(f"{name:>10}" for name in rows[0]),
-        *("  ".join(f"{v:>10}" for v in r.values()) for r in rows),
-    ]
+    compared = comparison_rows(version)
+    lines = [*_columns(rows), *(["", *_columns(compared)] if compared else [])]
     champion = "is the champion" if manifest["promoted"] else "is not the champion"
     ending = [f"{manifest['name']} {manifest['version']} {champion}. {manifest['why']}", f"Model: {version}"]
     return "\n".join(["", *lines, "", *ending, *_untested(manifest), *manifest["notes"]])
+
+
+def _columns(rows: list[dict[str, str]]) -> list[str]:
+    """A table as lines of right-aligned columns."""
+    table = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in table]
 
 
 def _untested(manifest: dict[str, Any]) -> list[str]:
@@ -43,29 +50,40 @@ def _table(rows: list[dict[str, str]]) -> str:
 
 def _origin(manifest: dict[str, Any]) -> str:
     data, weights = manifest["data"], manifest["weights"]
+    start = f"{weights['source']}, sha256 `{weights['digest'][:16]}…`" if weights else "random, by the seed"
     counts = "; ".join(
         f"{split}: " + ", ".join(f"{count:,} {label}" for label, count in labels.items())
         for split, labels in data["counts"].items()
     )
     return f"""- Data: {data["source"]} ({counts}). {data["split"]}
 - Left out: {data["left_out"]} files that could not be used, {data["duplicates"]} that stood on both sides.
-- Weights: {weights["source"]}, sha256 `{weights["digest"][:16]}…`
+- Weights at the start: {start}
 - Recipe `{manifest["recipe"]["name"]}`, seed {manifest["seed"]}, trained on {manifest["device"]} with MXNet
   {manifest["software"]["mxnet"]}; `manifest.json` holds every setting and digest."""
 
 
-def model_card(manifest: dict[str, Any]) -> str:
-    """Markdown from a manifest."""
+def _preprocessing(given: dict[str, Any]) -> str:
+    scaled = "each picture stretched to 0…1"
+    if given["mean"]:
+        mean, std = ([round(value, 3) for value in given[name]] for name in ("mean", "std"))
+        scaled = f"/255, mean {mean}, std {std}"
+    return f"""Input: the picture's shorter side resized to {given["short_side"]} px, the middle {given["crop"]} ×
+{given["crop"]} px, RGB, {scaled}. Output: logits in the order of `classes.json`."""
+
+
+def model_card(manifest: dict[str, Any], compared: list[dict[str, str]]) -> str:
+    """Markdown from a manifest, and from the rows of the comparison that the network came out of as best."""
     about = f"class {manifest['positive']}" if manifest["positive"] else "the mean over all classes"
     notes = "".join(f"\n> {note}\n" for note in manifest["notes"])
-    given = manifest["input"]
-    mean, std = ([round(value, 3) for value in given[name]] for name in ("mean", "std"))
+    architecture, classes = manifest["architecture"], len(manifest["classes"])
+    comparison = f"\n{_table(compared)}\n" if compared else ""
+    zoo = f" (and `gluon.model_zoo.vision.squeezenet1_1(classes={classes})`)" if architecture == "squeezenet" else ""
     return f"""# {manifest["name"]} {manifest["version"]}
 {notes}
-SqueezeNet 1.1 that tells apart: {", ".join(manifest["classes"])}. Published {manifest["created"]}.
+Network `{architecture}` that tells apart: {", ".join(manifest["classes"])}. Published {manifest["created"]}.
 
 {_table(metrics_rows(manifest["metrics"]))}
-
+{comparison}
 Precision, recall and F1 are about {about}. Whatever was chosen was chosen on validation.
 {" ".join(_untested(manifest))}
 
@@ -79,11 +97,10 @@ Precision, recall and F1 are about {about}. Whatever was chosen was chosen on va
 
     python -m cnn classify PICTURE
 
-Input: the picture's shorter side resized to {given["short_side"]} px, the middle {given["crop"]} × {given["crop"]} px,
-RGB, /255, mean {mean}, std {std}. Output: logits in the order of `classes.json`.
-`squeezenet1_1.params` loads into `gluon.model_zoo.vision.squeezenet1_1(classes={len(manifest["classes"])})`,
-`squeezenet1_1-symbol.json` with `squeezenet1_1-0000.params` into `gluon.SymbolBlock.imports`,
-`squeezenet1_1.onnx` into onnxruntime.
+{_preprocessing(manifest["input"])}
+`{architecture}.params` loads into `cnn.architectures.{architecture}({classes})`{zoo},
+`{architecture}-symbol.json` with `{architecture}-0000.params` into `gluon.SymbolBlock.imports`,
+`{architecture}.onnx` into onnxruntime.
 
 ## Limits
 

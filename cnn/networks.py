@@ -1,31 +1,31 @@
-"""SqueezeNet 1.1 as the Gluon model zoo builds it: features to take over, an output block for our classes.
+"""Networks as things that run: their parameters by name, random values for them, compiled and run on devices."""
 
-Iandola et al. 2016, https://arxiv.org/abs/1602.07360; notebook, section "Transfer Learning".
-"""
-
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn.architectures import Network, squeezenet
 from cnn.backend import Device, mx, structural_parameters
 from cnn.pictures import CROP
 
-#: Gluon blocks carry no type information.
-Network = Any
 Parameters = Mapping[str, NDArray[np.float32]]
 
 
-def squeezenet(classes: int, devices: Sequence[Device], seed: int) -> Network:
-    """A SqueezeNet 1.1 with fresh parameters: (n, 3, 224, 224) to (n, classes).
+_drawing = threading.Lock()
+
+
+def initialise(net: Network, side: int, devices: Sequence[Device], seed: int, initializer: Any = "uniform") -> Network:
+    """Give a network for pictures of ``side`` px random parameters; Gluon's default draws them.
 
     The same seed gives the same parameters on any device.
     """
-    mx.random.seed(seed)
-    net = mx.gluon.model_zoo.vision.squeezenet1_1(classes=classes)
-    net.initialize(ctx=mx.cpu())
-    net(mx.nd.zeros((1, 3, CROP, CROP)))  # parameters get their shapes, and values, at the first forward pass
+    with _drawing:  # networks that train side by side must not draw from one another's sequence
+        mx.random.seed(seed, ctx=mx.cpu())
+        net.initialize(initializer, ctx=mx.cpu())
+        net(mx.nd.zeros((1, 3, side, side)))  # parameters get their shapes, and values, at the first forward pass
     net.collect_params().reset_ctx(list(devices))
     return net
 
@@ -48,10 +48,7 @@ def random_parameters(seed: int) -> dict[str, NDArray[np.float32]]:
     Drawn so that activations keep their size (He et al. 2015, https://arxiv.org/abs/1502.01852); each filter of the
     features then sums to 0, so that it answers to contrast and not to brightness.
     """
-    mx.random.seed(seed)
-    net = mx.gluon.model_zoo.vision.squeezenet1_1()
-    net.initialize(mx.init.MSRAPrelu(factor_type="in", slope=0))
-    net(mx.nd.zeros((1, 3, CROP, CROP)))
+    net = initialise(squeezenet(1000), CROP, [mx.cpu()], seed, mx.init.MSRAPrelu(factor_type="in", slope=0))
     values = parameters(net)
     for name, filters in values.items():
         if name.startswith("features") and name.endswith("weight"):

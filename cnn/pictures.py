@@ -7,12 +7,38 @@ import random
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field
 
 #: What the network takes: CROP × CROP px, cut from a picture whose shorter side is SHORT_SIDE px.
 CROP, SHORT_SIDE = 224, 256
 #: Mean and standard deviation of ImageNet's red, green and blue, values 0…1 (notebook, ``color_normalize``).
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-STD = np.array([0.229, 0.224, 0.225], np.float32)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Input(BaseModel):
+    """What a network takes: the middle ``crop`` × ``crop`` px of a picture whose shorter side is ``short_side`` px.
+
+    Values 0…1 are brought to mean 0 and deviation 1 with the ``mean`` and ``std`` of red, green and blue, or, if
+    these are None, each picture is stretched so that its least value is 0 and its greatest 1 (notebook,
+    ``train_transformer``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    short_side: int = Field(SHORT_SIDE, ge=1)
+    crop: int = Field(CROP, ge=1)
+    mean: tuple[float, float, float] | None = MEAN
+    std: tuple[float, float, float] | None = STD
+
+    @classmethod
+    def whole(cls, side: int, stretched: bool = False) -> "Input":
+        """Square pictures of ``side`` px, of which nothing is cut off."""
+        scaling = (None, None) if stretched else (MEAN, STD)
+        return cls(short_side=side, crop=side, mean=scaling[0], std=scaling[1])
+
+
+#: What a network that was pretrained on ImageNet takes.
+PHOTO = Input()
 
 #: A larger picture is refused before it is decoded: decoded it would take 3 bytes per pixel.
 MAX_PIXELS = 100_000_000
@@ -74,11 +100,11 @@ def resize_short(image: Image.Image, size: int = SHORT_SIDE) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def center_view(image: Image.Image) -> Image.Image:
-    """The notebook's ``resize_short`` and ``center_crop``: the middle CROP × CROP px."""
-    image = resize_short(image)
-    left, top = ((side - CROP) // 2 for side in image.size)
-    return image.crop((left, top, left + CROP, top + CROP))
+def center_view(image: Image.Image, given: Input = PHOTO) -> Image.Image:
+    """The notebook's ``resize_short`` and ``center_crop``: the middle of a picture."""
+    image = resize_short(image, given.short_side)
+    left, top = ((side - given.crop) // 2 for side in image.size)
+    return image.crop((left, top, left + given.crop, top + given.crop))
 
 
 def random_view(image: Image.Image, chance: random.Random, smallest: float = 0.3) -> Image.Image:
@@ -108,14 +134,28 @@ def views(image: Image.Image, count: int, seed: str) -> list[Image.Image]:
     return [center_view(image), *(random_view(image, chance) for _ in range(count - 1))]
 
 
-def to_tensor(crops: list[Image.Image]) -> NDArray[np.float32]:
-    """Stack equally large RGB crops as the network's input: (n, 3, height, width), normalised per channel."""
-    scale, offset = (1 / (255 * STD))[:, None, None], (MEAN / STD)[:, None, None]
-    tensor = np.empty((len(crops), 3, crops[0].height, crops[0].width), np.float32)
-    for values, crop in zip(tensor, crops, strict=True):  # one picture at a time stays in the processor's cache
-        np.multiply(np.asarray(crop).transpose(2, 0, 1), scale, out=values)
-        values -= offset
+def scale(pixels: Pixels, given: Input = PHOTO) -> NDArray[np.float32]:
+    """Pixels (n, 3, height, width), values 0…255, as the network's input of the same shape.
+
+    >>> scale(np.arange(6, dtype=np.uint8).reshape(1, 3, 1, 2), Input.whole(2, stretched=True)).ravel().tolist()[-2:]
+    [0.800000011920929, 1.0]
+    """
+    tensor = np.empty(pixels.shape, np.float32)
+    if given.mean and given.std:
+        mean, std = (np.array(values, np.float32)[:, None, None] for values in (given.mean, given.std))
+        for values, picture in zip(tensor, pixels, strict=True):  # one at a time stays in the processor's cache
+            np.multiply(picture, 1 / (255 * std), out=values)
+            values -= mean / std
+        return tensor
+    for values, picture in zip(tensor, pixels, strict=True):
+        least, greatest = int(picture.min()), int(picture.max())
+        np.divide(picture - np.float32(least), max(1, greatest - least), out=values)
     return tensor
+
+
+def to_tensor(crops: list[Image.Image], given: Input = PHOTO) -> NDArray[np.float32]:
+    """Stack equally large RGB crops as the network's input: (n, 3, height, width)."""
+    return scale(np.stack([np.asarray(crop) for crop in crops]).transpose(0, 3, 1, 2), given)
 
 
 def _is_plain(data: bytes) -> bool:

@@ -1,6 +1,6 @@
 """Learning curves, confusion matrix and picture grids, as matplotlib figures without a screen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +21,11 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
 
 
-def learning_curves(history: Sequence[Epoch]) -> Figure:
-    """Loss, accuracy and F1 over the epochs of all stages; a line marks the epoch that was kept."""
+def learning_curves(history: Sequence[Epoch], kept: int) -> Figure:
+    """Loss, accuracy and F1 over the epochs of all stages; a line marks the one that was kept."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axes: list[Axes] = list(figure.subplots(1, 3))
     numbers = np.arange(len(history))
-    f1s = np.array([epoch["validation_f1"] for epoch in history])
-    kept = int(np.flatnonzero(f1s == f1s.max())[-1])
     for axis, name in zip(axes, ("loss", "accuracy", "f1"), strict=True):
         for side, style in (("train", "--"), ("validation", "-")):
             values = [epoch.get(f"{side}_{name}", np.nan) for epoch in history]
@@ -40,6 +38,32 @@ def learning_curves(history: Sequence[Epoch]) -> Figure:
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False)
+    return figure
+
+
+def comparison_curves(histories: Mapping[str, Sequence[Epoch]]) -> Figure:
+    """Validation accuracy and training loss of several networks, over epochs and over the seconds these took.
+
+    Args:
+        histories: name → epochs, each with ``seconds``; ``train_loss`` may be missing before training.
+    """
+    figure = Figure(figsize=(12, 7.2), layout="constrained")
+    grid = figure.subplots(2, 2, sharex="col", sharey="row")
+    for history in histories.values():
+        times = (np.arange(len(history)), np.cumsum([epoch["seconds"] for epoch in history]))
+        for row, measure in zip(grid, ("validation_accuracy", "train_loss"), strict=True):
+            values = [epoch.get(measure, np.nan) for epoch in history]
+            for axis, time in zip(row, times, strict=True):
+                axis.plot(time, values, marker=".")
+    for axis in grid.flat:
+        axis.grid(alpha=0.3)
+        axis.tick_params(labelbottom=True, labelleft=True)
+        axis.xaxis.set_major_formatter("{x:,g}")
+    for row, measure in zip(grid, ("validation accuracy", "training loss"), strict=True):
+        row[0].set(ylabel=measure, xlabel="epoch (0: before training)")
+        row[0].xaxis.get_major_locator().set_params(integer=True)
+        row[1].set(ylabel=measure, xlabel="seconds of training and evaluation")
+    figure.legend(grid[0, 0].lines, list(histories), loc="outside right upper", frameon=False)
     return figure
 
 

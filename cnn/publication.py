@@ -9,24 +9,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cnn.backend import Device, mx
 from cnn.checkpoints import load_checkpoint
-from cnn.classifier import CLASSES_FILE, PARAMETERS_FILE, Classifier
+from cnn.classifier import CLASSES_FILE, MANIFEST_FILE, Classifier
+from cnn.comparison import comparison_rows
 from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.evaluation import predict_split
 from cnn.files import atomic_file, atomic_folder, file_digest
+from cnn.hyperparameters import Design
 from cnn.model_card import model_card
-from cnn.pictures import CROP, MEAN, SHORT_SIDE, STD
 
 logger = logging.getLogger(__name__)
 
-CHAMPION_FILE, MANIFEST_FILE = "champion.json", "manifest.json"
+CHAMPION_FILE = "champion.json"
 _VERSION = re.compile(r"v\d{4,}")
+_FIGURES = {"f1": "F1", "accuracy": "accuracy"}
 _SOFTWARE = ("numpy", "pillow", "scikit-image", "pyarrow", "prefect")
 
 
@@ -34,14 +36,17 @@ _SOFTWARE = ("numpy", "pillow", "scikit-image", "pyarrow", "prefect")
 class Candidate:
     """A trained network that asks to be published, and what the manifest says of where it comes from.
 
-    ``origin`` holds what the manifest keeps as it is: data, weights, recipe, seed, device, each with its digest.
+    ``chosen_by`` is the figure on validation that decides whether it becomes the champion. ``origin`` holds what the
+    manifest keeps as it is: data, weights, recipe, seed, device, each with its digest.
     """
 
     name: str
+    design: Design
     checkpoint: Path
     report: Path
     dataset: Dataset
     positive: int | None
+    chosen_by: Literal["f1", "accuracy"]
     origin: dict[str, Any]
 
 
@@ -126,7 +131,7 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, devices: Seq
             shutil.copyfile(file, temporary / file.name)
         _write_network(candidate, temporary)
         manifest = _manifest(candidate, version, digest, decision)
-        (temporary / "README.md").write_text(model_card(manifest))
+        (temporary / "README.md").write_text(model_card(manifest, comparison_rows(temporary)))
         manifest["files"] = {file.name: file_digest(file) for file in sorted(temporary.iterdir())}
         (temporary / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2, ensure_ascii=False))
     if decision.promoted:
@@ -142,20 +147,21 @@ def promote(version: Path, manifest: dict[str, Any]) -> None:
 
 
 def decide(candidate: Candidate, folder: Path, devices: Sequence[Device]) -> Decision:
-    """Whether a candidate may replace the champion: only if its validation F1 on the same pictures is not worse."""
+    """Whether a candidate may replace the champion: only if it is not worse on the same validation pictures."""
     best = _standing_champion(folder)
     if best is None:
         return Decision(True, "There was no champion to compare with.")
     manifest = read_manifest(best)
     if manifest["classes"] != list(candidate.dataset.classes):
         return Decision(True, f"The classes changed, so {best.name} cannot be compared.")
-    mine = json.loads((candidate.report / "metrics.json").read_text())["metrics"]["validation"]["f1"]
+    figure = candidate.chosen_by
+    mine = json.loads((candidate.report / "metrics.json").read_text())["metrics"]["validation"][figure]
     if (manifest["data"]["digest"], manifest["positive"]) == (candidate.origin["data"]["digest"], _positive(candidate)):
-        theirs = manifest["metrics"]["validation"]["f1"]
+        theirs = manifest["metrics"]["validation"][figure]
     else:  # its own figure rests on other pictures or is about another class
         answers = predict_split(Classifier.load(best, devices), candidate.dataset, "validation")
-        theirs = answers.scores(candidate.positive)["f1"]
-    compared = f"validation F1 {mine:.4f} against {theirs:.4f} of {best.name} on the same pictures"
+        theirs = answers.scores(candidate.positive)[figure]
+    compared = f"validation {_FIGURES[figure]} {mine:.4f} against {theirs:.4f} of {best.name} on the same pictures"
     if mine >= theirs:
         return Decision(True, f"Not worse than the champion: {compared}.")
     return Decision(False, f"Worse than the champion: {compared}.")
@@ -167,20 +173,20 @@ def _positive(candidate: Candidate) -> str | None:
 
 def _write_network(candidate: Candidate, folder: Path) -> None:
     """The network as Gluon parameters, as symbol with parameters, and as ONNX with any batch size."""
-    classes = candidate.dataset.classes
-    net = Classifier(load_checkpoint(candidate.checkpoint).parameters, classes, [mx.cpu()]).net
+    classes, design, side = candidate.dataset.classes, candidate.design, candidate.design.input.crop
+    net = Classifier.build(design, load_checkpoint(candidate.checkpoint).parameters, classes, [mx.cpu()]).net
     (folder / CLASSES_FILE).write_text(json.dumps(list(classes), ensure_ascii=False))
-    net.save_parameters(str(folder / PARAMETERS_FILE))
-    net(mx.nd.zeros((1, 3, CROP, CROP)))
-    net.export(str(folder / "squeezenet1_1"))
+    net.save_parameters(str(folder / f"{design.architecture}.params"))
+    net(mx.nd.zeros((1, 3, side, side)))
+    net.export(str(folder / design.architecture))
     mx.onnx.export_model(
-        str(folder / "squeezenet1_1-symbol.json"),
-        str(folder / "squeezenet1_1-0000.params"),
-        [(1, 3, CROP, CROP)],
+        str(folder / f"{design.architecture}-symbol.json"),
+        str(folder / f"{design.architecture}-0000.params"),
+        [(1, 3, side, side)],
         [np.float32],
-        str(folder / "squeezenet1_1.onnx"),
+        str(folder / f"{design.architecture}.onnx"),
         dynamic=True,
-        dynamic_input_shapes=[("batch", 3, CROP, CROP)],
+        dynamic_input_shapes=[("batch", 3, side, side)],
     )
 
 
@@ -198,6 +204,6 @@ def _manifest(candidate: Candidate, version: Path, digest: str, decision: Decisi
         "why": decision.reason,
         **candidate.origin,
         "checkpoint": digest,
-        "input": {"short_side": SHORT_SIDE, "crop": CROP, "mean": MEAN.tolist(), "std": STD.tolist()},
+        **candidate.design.model_dump(mode="json"),
         "software": {"mxnet": mx.__version__, **{package: installed(package) for package in _SOFTWARE}},
     }

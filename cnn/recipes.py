@@ -1,56 +1,11 @@
-"""How a network is trained: stages with all their settings, and two presets that hold only their differences."""
+"""The presets: how each recipe trains. They hold only their differences from the defaults, which are the notebook's."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from cnn.hyperparameters import Augmentation, FromScratch, Recipe, Stage
+from cnn.pictures import Input
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Augmentation(_Frozen):
-    """What ``mxnet.io.ImageRecordIter`` does at random to a training picture; defaults are the notebook's."""
-
-    min_random_scale: float = 0.75
-    max_random_scale: float = 1.5
-    min_img_size: float = 256
-    rand_crop: bool = True
-    rand_mirror: bool = True
-    random_resized_crop: bool = False
-    min_random_area: float = 1.0
-    max_random_area: float = 1.0
-    min_aspect_ratio: float | None = None
-    max_aspect_ratio: float = 0.0
-
-
-class Stage(_Frozen):
-    """One training: which parameters learn, from what, for how long and how. Defaults are the notebook's."""
-
-    trains: Literal["output", "all"] = "output"
-    #: cached features of this many views of each picture; 0: fresh augmented pictures through the whole network
-    views: int = Field(0, ge=0, le=64)
-    augmentation: Augmentation = Augmentation()
-    epochs: int = Field(10, ge=0)
-    batch_size: int = Field(64, ge=1)
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = Field(0.01, gt=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    #: share of the stage during which the learning rate rises from 0
-    warm_up: float = Field(0.0, ge=0, lt=1)
-    #: decoupled from the gradient (Loshchilov & Hutter 2019), relative to the learning rate
-    weight_decay: float = Field(0.0, ge=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    #: ``notebook``: (1 + 5 y) / 5, that is 6/5 for the positive class and 1/5 for others; ``balanced``: from the data
-    class_weights: Literal["notebook", "balanced"] = "notebook"
-
-
-class Recipe(_Frozen):
-    """Stages that follow one another, each from the best checkpoint so far."""
-
-    name: str
-    stages: tuple[Stage, ...]
-
+RecipeName = Literal["tuned", "notebook"]
 
 _OUTPUT_STAGE = Stage(
     views=4,  # the centre and three random ones; embedding is what takes the time
@@ -83,15 +38,15 @@ _FINETUNING_STAGE = Stage(
     class_weights="balanced",
 )
 
-RECIPES: dict[str, Recipe] = {
-    "notebook": Recipe(name="notebook", stages=(Stage(),)),
-    "tuned": Recipe(name="tuned", stages=(_OUTPUT_STAGE,)),
+HOTDOG_RECIPES: dict[RecipeName, Recipe[Stage]] = {
+    "notebook": Recipe[Stage](name="notebook", stages=(Stage(),)),
+    "tuned": Recipe[Stage](name="tuned", stages=(_OUTPUT_STAGE,)),
 }
 
 
 def hotdog_recipe(
-    name: Literal["tuned", "notebook"], epochs: int | None = None, views: int | None = None, finetune: int = 0
-) -> Recipe:
+    name: RecipeName, epochs: int | None = None, views: int | None = None, finetune: int = 0
+) -> Recipe[Stage]:
     """A preset with other epochs or views in its first stage, and ``finetune`` epochs of training all layers.
 
     >>> [stage.epochs for stage in hotdog_recipe("notebook", epochs=3, finetune=2).stages]
@@ -99,7 +54,46 @@ def hotdog_recipe(
     """
     wanted = {"epochs": epochs, "views": views}
     changes = {setting: value for setting, value in wanted.items() if value is not None}
-    first, *rest = RECIPES[name].stages
+    first, *rest = HOTDOG_RECIPES[name].stages
     if finetune:
         rest = [*rest, _FINETUNING_STAGE.model_copy(update={"epochs": finetune})]
-    return Recipe(name=name, stages=(first.model_copy(update=changes), *rest))
+    return Recipe[Stage](name=name, stages=(first.model_copy(update=changes), *rest))
+
+
+#: Recipe → architecture → differences; ``""`` holds those of all architectures.
+CIFAR_RECIPES: dict[RecipeName, dict[str, dict[str, Any]]] = {
+    "notebook": {"vgg": {"learning_rate": 0.05}},
+    "tuned": {
+        "": {
+            "input": Input.whole(32),
+            "initializer": "he",
+            "noise": 0.0,
+            "mirror": True,
+            "shift": 4,
+            "remeasure": False,
+            "batch_size": 128,
+            "learning_rate": 0.02,
+            "momentum": 0.9,
+            "schedule": "linear",
+            "warm_up": 0.2,
+            "weight_decay": 5e-4,
+        },
+        "squeezenet": {"input": Input.whole(64)},
+    },
+}
+
+
+def cifar_recipe(
+    name: RecipeName, architecture: str, epochs: int | None = None, side: int | None = None
+) -> FromScratch:
+    """A preset for one architecture, with other epochs or another side of the pictures, px.
+
+    >>> cifar_recipe("notebook", "vgg").learning_rate, cifar_recipe("notebook", "alexnet").learning_rate
+    (0.05, 0.1)
+    """
+    preset = CIFAR_RECIPES[name]
+    settings = FromScratch(architecture=architecture, **preset.get("", {}) | preset.get(architecture, {}))
+    wanted: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    if side is not None:
+        wanted["input"] = settings.input.model_copy(update={"short_side": side, "crop": side})
+    return settings.model_copy(update=wanted)

@@ -10,42 +10,60 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from cnn.backend import Device
-from cnn.checkpoints import load_checkpoint
+from cnn.checkpoints import Epoch, load_checkpoint
 from cnn.classifier import Classifier
 from cnn.datasets import Dataset
 from cnn.evaluation import Predictions, predict_split
 from cnn.files import atomic_folder
-from cnn.pictures import center_view, decode
+from cnn.hyperparameters import Design
+from cnn.pictures import Input, center_view, decode
 from cnn.plots import confusion_plot, learning_curves, picture_grid, save_figure
 
 _EXAMPLES = 8
 
 
 def write_report(
-    checkpoint: Path, dataset: Dataset, positive: int | None, devices: Sequence[Device], folder: Path
+    checkpoint: Path,
+    design: Design,
+    dataset: Dataset,
+    positive: int | None,
+    devices: Sequence[Device],
+    folder: Path,
 ) -> None:
     """Evaluate a checkpoint on validation and, once, on test, and fill ``folder`` with what was found.
 
-    Writes ``metrics.json`` (``metrics``: split → metric → value; ``confusion``: split → counts),
-    ``history.json``, ``predictions-SPLIT.parquet``, ``curves.png``, ``confusion.png`` and ``examples.png``.
+    Writes ``metrics.json`` (``metrics``: split → metric → value; ``confusion``: split → counts; ``parameters``: how
+    many), ``history.parquet`` (an epoch a row), ``predictions-SPLIT.parquet``, ``curves.png``,
+    ``confusion.png`` and ``examples.png``.
     """
     trained = load_checkpoint(checkpoint)
-    classifier = Classifier(trained.parameters, dataset.classes, devices)
+    classifier = Classifier.build(design, trained.parameters, dataset.classes, devices)
     evaluated = [split for split in dataset.splits if split != "train"]
     answers = {split: predict_split(classifier, dataset, split) for split in evaluated}
     with atomic_folder(folder) as temporary:
         summary: dict[str, Any] = {
+            "parameters": sum(values.size for values in trained.parameters.values()),
             "metrics": {split: found.scores(positive) for split, found in answers.items()},
             "confusion": {split: found.confusion.tolist() for split, found in answers.items()},
         }
         (temporary / "metrics.json").write_text(json.dumps(summary, indent=2))
-        (temporary / "history.json").write_text(json.dumps(trained.history, indent=1))
+        pq.write_table(history_table(trained.history), temporary / "history.parquet")
         for split, found in answers.items():
             pq.write_table(_predictions_table(found, dataset.classes), temporary / f"predictions-{split}.parquet")
         confusions = {split: found.confusion for split, found in answers.items()}
-        save_figure(learning_curves(trained.history), temporary / "curves.png")
+        save_figure(learning_curves(trained.history, trained.kept), temporary / "curves.png")
         save_figure(confusion_plot(confusions, dataset.classes), temporary / "confusion.png")
-        save_figure(picture_grid(_examples(answers, dataset)), temporary / "examples.png")
+        save_figure(picture_grid(_examples(answers, dataset, design.input)), temporary / "examples.png")
+
+
+def history_table(epochs: Sequence[Epoch]) -> pa.Table:
+    """Epochs as a table, an epoch a row; what some do not have is null there.
+
+    >>> history_table([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])["train_loss"].to_pylist()
+    [None, 0.5]
+    """
+    names = dict.fromkeys(name for epoch in epochs for name in epoch)
+    return pa.table({name: [epoch.get(name) for epoch in epochs] for name in names})
 
 
 def _predictions_table(found: Predictions, classes: Sequence[str]) -> pa.Table:
@@ -60,22 +78,17 @@ def _predictions_table(found: Predictions, classes: Sequence[str]) -> pa.Table:
     return pa.table(columns)
 
 
-def _examples(answers: dict[str, Predictions], dataset: Dataset) -> dict[str, list[tuple[Image.Image, str]]]:
+def _examples(
+    answers: dict[str, Predictions], dataset: Dataset, given: Input
+) -> dict[str, list[tuple[Image.Image, str]]]:
     """The surest right and wrong answers on the last split there is, as titled rows of captioned crops."""
     split, found = list(answers.items())[-1]
     titles = {True: f"{split}: right, and surest of it", False: f"{split}: wrong, and surest of it"}
     chosen = {titles[right]: found.most_confident(right, _EXAMPLES) for right in titles}
     wanted = {found.ids[number] for numbers in chosen.values() for number in numbers}
-    crops = {row.id: center_view(decode(row.data)) for row in dataset.rows(split) if row.id in wanted}
+    crops = {row.id: center_view(decode(row.data), given) for row in dataset.rows(split) if row.id in wanted}
     return {
-        title: [(crops[found.ids[number]], _caption(found, number, dataset.classes)) for number in numbers]
+        title: [(crops[found.ids[number]], found.caption(number, dataset.classes)) for number in numbers]
         for title, numbers in chosen.items()
         if numbers
     }
-
-
-def _caption(found: Predictions, number: int, classes: Sequence[str]) -> str:
-    answer = int(found.probabilities[number].argmax())
-    said = f"{classes[answer]} {found.probabilities[number, answer]:.0%}"
-    truth = classes[found.labels[number]]
-    return said if classes[answer] == truth else f"{said}\nis {truth}"

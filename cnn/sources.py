@@ -1,4 +1,4 @@
-"""Labelled pictures from whatever the user has, one at a time: folders, a zip, record files, Parquet."""
+"""Labelled pictures from whatever the user has, one at a time: folders, a zip, record files, Parquet, CIFAR-10."""
 
 import json
 import lzma
@@ -9,21 +9,24 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cnn.cifar import caveat, holds_batches, read_batches
 from cnn.errors import UserError
 from cnn.files import visible_files
-from cnn.layouts import SPLITS, Place, file_by_folders, in_reading_order, split_of
+from cnn.layouts import SPLITS, Place, RawPicture, file_by_folders, in_reading_order, split_of
 from cnn.records import read_records
 
-__all__ = ["SPLITS", "Kind", "RawPicture", "count_pictures", "kind_of", "read_pictures"]
+__all__ = ["SPLITS", "Kind", "RawPicture", "caveats", "count_pictures", "kind_of", "read_pictures"]
 
-_EXPECTED = "expected a folder of class folders, a .zip of one, a folder with two .rec files, or Parquet"
+_EXPECTED = (
+    "expected a folder of class folders, a .zip of one, a folder with two .rec files, Parquet, "
+    "or CIFAR-10's binary batches in a folder or .tar.gz"
+)
 _IGNORED = ("__macosx", "thumbs.db")
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, NotImplementedError)
 #: So much of a file is read at most; a picture that goes on is cut, and so found damaged.
@@ -34,21 +37,7 @@ _COLUMN_TYPES = {
     "label": r"u?int\d|(large_)?string|dictionary<values=(large_)?string",
 }
 
-Kind = Literal["folder", "zip", "records", "parquet"]
-
-
-@dataclass(frozen=True)
-class RawPicture:
-    """One encoded picture of a source.
-
-    ``name`` says where in the source it is; ``label`` is the class name, None if the source does not give
-    one; ``split`` is one of `SPLITS`, None if the source has no split.
-    """
-
-    name: str
-    label: str | None
-    split: str | None
-    data: bytes
+Kind = Literal["folder", "zip", "records", "parquet", "cifar"]
 
 
 def kind_of(path: Path) -> Kind:
@@ -59,6 +48,8 @@ def kind_of(path: Path) -> Kind:
     """
     with _readable(path):
         if path.is_dir():
+            if holds_batches(path):
+                return "cifar"
             suffixes = {Path(name).suffix.lower() for name in _file_names(path)}
             if suffixes:
                 return "parquet" if ".parquet" in suffixes else "records" if ".rec" in suffixes else "folder"
@@ -67,6 +58,8 @@ def kind_of(path: Path) -> Kind:
             return "zip"
         if path.is_file() and path.suffix.lower() == ".parquet":
             return "parquet"
+        if path.is_file() and path.name.lower().endswith((".tar.gz", ".tgz")):
+            return "cifar"
         found = f"a {path.suffix} file" if path.exists() else "nothing"
     raise UserError(f"{path}: {_EXPECTED}, found {found}: check the path.")
 
@@ -92,9 +85,26 @@ def count_pictures(path: Path) -> Counter[tuple[str | None, str | None]]:
     return Counter((picture.split, picture.label) for picture in _read(path, load=False))
 
 
+def caveats(path: Path) -> tuple[str, ...]:
+    """What whoever reads a figure must know about a source: sentences, none for most sources.
+
+    Raises:
+        UserError: the source cannot be read.
+    """
+    with _readable(path):
+        sentence = caveat(path) if kind_of(path) == "cifar" else None
+    return (sentence,) if sentence else ()
+
+
 def _read(path: Path, load: bool) -> Iterator[RawPicture]:
     """`read_pictures`; with ``load`` false the data stays empty where that saves time."""
-    read = {"folder": _read_folder, "zip": _read_zip, "records": _read_record_files, "parquet": _read_parquet}
+    read = {
+        "folder": _read_folder,
+        "zip": _read_zip,
+        "records": _read_record_files,
+        "parquet": _read_parquet,
+        "cifar": read_batches,
+    }
     with _readable(path):
         yield from read[kind_of(path)](path, load)
 

@@ -1,5 +1,6 @@
 """One Prefect task per step: caching, progress and logging around what `cnn` does."""
 
+import logging
 import os
 
 # Read by Prefect at its import. The pipeline calls no address except for what it was asked to download.
@@ -9,5 +10,7 @@ os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "cnn")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # the first start takes 30 s
 
 from prefect import flow
+
+logging.getLogger("cnn").setLevel(logging.INFO)  # what an epoch came to is worth a line
 
 __all__ = ["flow"]

@@ -3,14 +3,19 @@
 from pathlib import Path
 
 from cnn.backend import pick_devices
-from cnn.datasets import Dataset
+from cnn.datasets import VALIDATION_SHARE_OF_TRAIN, Dataset
 from cnn.datasets import prepare as prepare_dataset
 from cnn.features import FeatureStore, embed_split, embedding_network
 from cnn.files import Reference, text_digest
 from cnn.metrics import positive_class
 from cnn.packing import pack_dataset
+from cnn.packing import pack_pixels as pack_dataset_pixels
+from cnn.pictures import Input
 from cnn.weights import read_weights
 from tasks.steps import code_digest, step
+
+#: Kinds of sources with so many pictures that a smaller share of the training part suffices for validation.
+_VALIDATION_SHARES = {"cifar": 0.05}
 
 
 @step("prepare {source.path.stem}")
@@ -18,7 +23,8 @@ def prepare(source: Reference, store: Path, second_part_validates: bool) -> Refe
     """One Parquet file per split, beside a report of what was left out and why."""
     suffix = "-notebook" if second_part_validates else ""
     folder = store / "datasets" / f"{source.path.stem}-{text_digest(source.path)[:8]}{suffix}"
-    prepare_dataset(source.path, folder, second_part_validates)
+    share = _VALIDATION_SHARES.get(source.kind, VALIDATION_SHARE_OF_TRAIN)
+    prepare_dataset(source.path, folder, second_part_validates, share)
     return Reference.to(folder, "dataset")
 
 
@@ -45,3 +51,11 @@ def pack(dataset: Reference, store: Path) -> Reference:
     folder = store / "records" / dataset.path.name
     pack_dataset(Dataset.open(dataset.path), folder)
     return Reference.to(folder, "records")
+
+
+@step("pack pixels of {given.crop} px")
+def pack_pixels(dataset: Reference, given: Input, store: Path) -> Reference:
+    """Training and validation pictures as plain arrays of small pictures."""
+    folder = store / "pixels" / f"{dataset.path.name}-{text_digest(given)[:8]}"
+    pack_dataset_pixels(Dataset.open(dataset.path), given, folder)
+    return Reference.to(folder, "pixels")

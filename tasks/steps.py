@@ -68,8 +68,10 @@ def code_digest(module: str) -> str:
     return text_digest(*(part for name in sorted(seen) for part in (name, seen[name])))
 
 
-def _identity(value: Any) -> str:
+def identity(value: Any) -> str:
     """What of an input decides the result: what a reference is of and its content, not its place."""
+    if isinstance(value, dict):
+        return text_digest(*(part for name in value for part in (name, identity(value[name]))))
     if isinstance(value, Reference):
         return f"{value.kind} {value.digest}"
     return value.model_dump_json() if isinstance(value, BaseModel) else str(value)
@@ -83,7 +85,7 @@ class WhileIntact(CachePolicy):
     ) -> str:
         """The cache key; a cached result whose files are gone or altered is forgotten first."""
         fn = task_ctx.task.fn
-        values = [part for name in sorted(inputs) for part in (name, _identity(inputs[name]))]
+        values = [part for name in sorted(inputs) for part in (name, identity(inputs[name]))]
         key = text_digest(fn.__qualname__, code_digest(fn.__module__), *values)
         store = task_ctx.result_store
         if store.exists(key):

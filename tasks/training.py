@@ -1,19 +1,48 @@
-"""Train a stage and evaluate what came out."""
+"""Train, and evaluate what came out."""
 
 from pathlib import Path
 
+from prefect.futures import PrefectFuture
+
 from cnn.backend import pick_devices
-from cnn.batches import Batches, FeatureBatches, RecordBatches
-from cnn.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from cnn.batches import Batches, FeatureBatches, PixelBatches, RecordBatches
+from cnn.checkpoints import Checkpoint, load_checkpoint, load_timings, save_checkpoint, timings_file
+from cnn.comparison import compare as compare_reports
 from cnn.datasets import Dataset
+from cnn.errors import UserError
 from cnn.files import Reference, text_digest
-from cnn.learner import Classes
+from cnn.hyperparameters import Design, FromScratch, Stage
+from cnn.learner import Classes, Learner
 from cnn.metrics import positive_class
-from cnn.recipes import Stage
+from cnn.models import fresh_model, transfer_model
 from cnn.reports import write_report
-from cnn.training import train_stage
+from cnn.training import train as train_model
 from cnn.weights import read_weights
-from tasks.steps import code_digest, step
+from tasks.devices import lent
+from tasks.preparing import pack_pixels
+from tasks.steps import code_digest, identity, step
+
+
+class TrainedNetwork(Reference):
+    """A checkpoint; it counts as gone when the timings beside it are."""
+
+    def is_intact(self) -> bool:
+        return timings_file(self.path).exists() and super().is_intact()
+
+
+def _classes(dataset: Dataset, positive: str | None) -> Classes:
+    index = positive_class(dataset.classes, positive)
+    return Classes(dataset.classes, index, tuple(dataset.counts["train"].values()))
+
+
+def _train(
+    learner: Learner, batches: Batches, seed: int, store: Path, key: str, earlier: Checkpoint | None
+) -> Reference:
+    """Train in a folder that only these inputs and this code lead to: a killed run's state is found there."""
+    folder = store / "training" / text_digest(key, code_digest("cnn.training"))[:16]
+    best = train_model(learner, batches, seed, folder / "state.npz", earlier)
+    save_checkpoint(folder / "checkpoint.npz", best)
+    return TrainedNetwork(**Reference.to(folder / "checkpoint.npz", "checkpoint").model_dump())
 
 
 @step("train {stage.trains}")
@@ -29,23 +58,91 @@ def train(
 ) -> Reference:
     """One stage, from pretrained weights or an earlier stage's checkpoint; goes on from where it was killed."""
     pictures = Dataset.open(dataset.path)
-    classes = Classes(
-        pictures.classes, positive_class(pictures.classes, positive), tuple(pictures.counts["train"].values())
-    )
     batches: Batches = (FeatureBatches if stage.views else RecordBatches)(pictures, inputs.path, stage, seed)
-    begin = load_checkpoint(start.path) if start.kind == "checkpoint" else Checkpoint(read_weights(start.path))
-    inputs_digest = text_digest(stage, inputs.digest, dataset.digest, start.digest, positive, seed, device)
-    folder = store / "training" / text_digest(inputs_digest, code_digest("cnn.training"))[:16]
-    best = train_stage(stage, classes, batches, begin, pick_devices(device), seed, folder / "state.npz")
-    save_checkpoint(folder / "checkpoint.npz", best)
-    return Reference.to(folder / "checkpoint.npz", "checkpoint")
+    earlier = load_checkpoint(start.path) if start.kind == "checkpoint" else Checkpoint(read_weights(start.path))
+    key = text_digest(stage, inputs.digest, dataset.digest, start.digest, positive, seed, device)
+    with lent(pick_devices(device)) as devices:
+        model = transfer_model(stage, len(pictures.classes), earlier.parameters, devices, seed)
+        learner = Learner(stage, _classes(pictures, positive), model, devices)
+        return _train(learner, batches, seed, store, key, earlier)
 
 
-@step("evaluate")
-def evaluate(checkpoint: Reference, dataset: Reference, positive: str | None, device: str, store: Path) -> Reference:
+@step("train {settings.architecture}")
+def train_architecture(
+    settings: FromScratch, pixels: Reference, dataset: Reference, seed: int, device: str, together: bool, store: Path
+) -> Reference:
+    """An architecture from random parameters, on all devices ``together`` or on the first that is free.
+
+    Goes on from where it was killed.
+    """
+    pictures = Dataset.open(dataset.path)
+    batches = PixelBatches(pictures, pixels.path, settings, seed)
+    key = text_digest(settings, pixels.digest, dataset.digest, seed, device, together)
+    with lent(pick_devices(device), together) as devices:
+        model = fresh_model(settings, len(pictures.classes), devices, seed)
+        return _train(Learner(settings, _classes(pictures, None), model, devices), batches, seed, store, key, None)
+
+
+def train_architectures(
+    recipes: dict[str, FromScratch], dataset: Reference, seed: int, device: str, store: Path
+) -> tuple[dict[str, Reference], dict[str, str]]:
+    """Train each architecture, side by side on several GPUs, or else one after the other.
+
+    Returns the checkpoint of each that could be trained, and why the others could not.
+
+    Raises:
+        UserError: none could be trained.
+    """
+    at_once = min(len(pick_devices(device)), len(recipes))
+    pixels = {given: pack_pixels(dataset, given, store) for given in {each.input: None for each in recipes.values()}}
+    running: dict[str, PrefectFuture[Reference]] = {}
+    for name, settings in recipes.items():
+        if len(running) >= at_once:
+            list(running.values())[-at_once].wait()
+        together = at_once == 1
+        running[name] = train_architecture.submit(
+            settings, pixels[settings.input], dataset, seed, device, together, store
+        )
+    results = {name: future.result(raise_on_failure=False) for name, future in running.items()}
+    for result in results.values():
+        if isinstance(result, BaseException) and not isinstance(result, UserError):
+            raise result
+    failures = {name: str(result) for name, result in results.items() if isinstance(result, UserError)}
+    checkpoints = {name: result for name, result in results.items() if isinstance(result, Reference)}
+    if not checkpoints:
+        raise UserError(" ".join(failures.values()))
+    return checkpoints, failures
+
+
+def complain(failures: dict[str, str], version: Reference) -> None:
+    """End a run in which some architecture could not be trained, after the others have been published.
+
+    Raises:
+        UserError: there is one; names the version that was published all the same.
+    """
+    if failures:
+        raise UserError(f"{' '.join(failures.values())} The others are published: {version.path}.")
+
+
+@step("evaluate {design.architecture}")
+def evaluate(
+    checkpoint: Reference, design: Design, dataset: Reference, positive: str | None, device: str, store: Path
+) -> Reference:
     """Metrics, predictions and pictures on validation and test, as a folder."""
     pictures = Dataset.open(dataset.path)
-    folder = store / "reports" / text_digest(checkpoint.digest, dataset.digest, positive)[:16]
+    folder = store / "reports" / text_digest(checkpoint.digest, design, dataset.digest, positive)[:16]
     index = positive_class(pictures.classes, positive)
-    write_report(checkpoint.path, pictures, index, pick_devices(device), folder)
+    write_report(checkpoint.path, design, pictures, index, pick_devices(device), folder)
+    return Reference.to(folder, "report")
+
+
+@step("compare architectures")
+def compare(
+    checkpoints: dict[str, Reference], reports: dict[str, Reference], dataset: Reference, store: Path
+) -> Reference:
+    """A table, curves, confusion matrices and mistakes of all architectures, with the best one's report."""
+    folder = store / "comparisons" / text_digest(identity(reports), dataset.digest)[:16]
+    paths = {name: report.path for name, report in reports.items()}
+    timings = {name: load_timings(checkpoint.path) for name, checkpoint in checkpoints.items()}
+    compare_reports(paths, timings, Dataset.open(dataset.path), folder)
     return Reference.to(folder, "report")

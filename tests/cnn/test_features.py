@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnn.architectures import squeezenet
 from cnn.backend import mx
 from cnn.datasets import Dataset
 from cnn.features import FEATURES, FeatureStore, embed_split, embedding_network
-from cnn.networks import Network, random_parameters, set_parameters, squeezenet
+from cnn.networks import Network, initialise, random_parameters, set_parameters
 from cnn.pictures import center_view, decode, to_tensor
 
 WEIGHTS = random_parameters(seed=1)
@@ -37,7 +38,7 @@ class Counting:
 def test_features_are_the_networks_averaged(drawn_dataset: Dataset, network: Network, tmp_path: Path) -> None:
     store = FeatureStore(tmp_path, views=1)
     embed_split(drawn_dataset, "validation", store, network, CPU, seed=0)
-    net = squeezenet(2, [mx.cpu()], seed=0)
+    net = initialise(squeezenet(2), 224, [mx.cpu()], seed=0)
     set_parameters(net, WEIGHTS, prefix="features")
     row = next(drawn_dataset.rows("validation"))
     full = net.features(mx.nd.array(to_tensor([center_view(decode(row.data))]))).asnumpy()[0]

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnn.architectures import squeezenet
 from cnn.backend import mx
 from cnn.checkpoints import Checkpoint, save_checkpoint
 from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.files import file_digest
-from cnn.networks import parameters, squeezenet
+from cnn.hyperparameters import PRETRAINED
+from cnn.networks import initialise, parameters
 from cnn.publication import Candidate, champion, publish, read_manifest, versions
 from cnn.reports import write_report
 
@@ -21,13 +23,13 @@ CPU = [mx.cpu()]
 
 def candidate(folder: Path, dataset: Dataset, always: int, digest: str = "d0") -> Candidate:
     """A network that answers with the class ``always`` whatever it is shown."""
-    values = parameters(squeezenet(2, CPU, seed=0))
+    values = parameters(initialise(squeezenet(2), 224, CPU, seed=0))
     values["output.0.weight"][:] = 0
     values["output.0.bias"][:] = np.eye(2)[always]
     row = {"stage": 1, "epoch": 0, "validation_accuracy": 0.5, "validation_f1": 0.5}
     checkpoint, report = folder / f"{always}.npz", folder / f"report{always}"
     save_checkpoint(checkpoint, Checkpoint(values, (row,)))
-    write_report(checkpoint, dataset, 0, CPU, report)
+    write_report(checkpoint, PRETRAINED, dataset, 0, CPU, report)
     origin = {
         "data": {"source": "drawn", "digest": digest, "counts": {}, "split": "", "left_out": 0, "duplicates": 0},
         "weights": {"source": "random", "digest": "w"},
@@ -36,7 +38,7 @@ def candidate(folder: Path, dataset: Dataset, always: int, digest: str = "d0") -
         "seed": 0,
         "device": "cpu(0)",
     }
-    return Candidate("food", checkpoint, report, dataset, 0, origin)
+    return Candidate("food", PRETRAINED, checkpoint, report, dataset, 0, "f1", origin)
 
 
 def test_only_what_is_not_worse_becomes_champion(drawn_dataset: Dataset, tmp_path: Path) -> None:

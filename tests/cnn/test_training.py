@@ -1,26 +1,40 @@
 """The training loop against the notebook's own, on one device and several, uninterrupted and killed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cnn.backend import mx
+from cnn.architectures import squeezenet
+from cnn.backend import Device, mx
 from cnn.batches import FeatureBatches, RecordBatches
-from cnn.checkpoints import Checkpoint, load_checkpoint, load_state, save_checkpoint
+from cnn.checkpoints import Arrays, Checkpoint, load_checkpoint, load_state, save_checkpoint
 from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.features import FEATURES, FeatureStore
+from cnn.hyperparameters import Stage, Training
 from cnn.learner import Classes, Learner, class_weights
-from cnn.networks import parameters, random_parameters, set_parameters, squeezenet
+from cnn.models import transfer_model
+from cnn.networks import initialise, parameters, random_parameters, set_parameters
 from cnn.packing import pack_dataset
-from cnn.recipes import RECIPES, Stage
-from cnn.training import train_stage
+from cnn.recipes import hotdog_recipe
+from cnn.training import train
 
 START = Checkpoint(random_parameters(seed=3))
 CLASSES = Classes(("hotdog", "not_hotdog"), positive=0, counts=(8, 8))
 ON_FEATURES = Stage(views=2, epochs=3, batch_size=8, optimizer="adam", schedule="cosine", weight_decay=0.1)
+
+
+def make_learner(
+    stage: Stage,
+    devices: Sequence[Device] = (mx.cpu(),),
+    seed: int = 0,
+    classes: Classes = CLASSES,
+    start: Arrays = START.parameters,
+) -> Learner:
+    return Learner(stage, classes, transfer_model(stage, len(classes.names), start, devices, seed), devices)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +62,7 @@ def notebook_losses(records: Path, stage: Stage, seed: int, batches: int) -> lis
     from mxnet.image import color_normalize
 
     ctx, batch_size = [mx.cpu()], stage.batch_size
-    dognet = squeezenet(2, ctx, seed)
+    dognet = initialise(squeezenet(2), 224, ctx, seed)
     set_parameters(dognet, START.parameters, prefix="features")
     augmentation_seed = int(np.random.default_rng([seed, 1]).integers(2**31))
     train_iter = mx.io.ImageRecordIter(
@@ -88,9 +102,9 @@ def notebook_losses(records: Path, stage: Stage, seed: int, batches: int) -> lis
 
 
 def test_notebook_recipe_is_the_notebooks_loop(drawn_dataset: Dataset, records: Path) -> None:
-    stage = RECIPES["notebook"].stages[0].model_copy(update={"batch_size": 4})
+    stage = hotdog_recipe("notebook").stages[0].model_copy(update={"batch_size": 4})
     task = Classes(("not_hotdog", "hotdog"), positive=1, counts=(8, 8))
-    learner = Learner(stage, task, START.parameters, [mx.cpu()], seed=5)
+    learner = make_learner(stage, seed=5, classes=task)
     batches = RecordBatches(drawn_dataset, records, stage, seed=5)
     mx.random.seed(5 * 1000 + 1)
     losses = [learner.step(batch, stage.learning_rate)[0] for batch in batches.training(epoch=1)]
@@ -102,7 +116,7 @@ def test_notebook_recipe_is_the_notebooks_loop(drawn_dataset: Dataset, records: 
 @pytest.mark.parametrize("devices", [2, 3])
 def test_several_devices_learn_as_one(drawn_dataset: Dataset, features: Path, devices: int) -> None:
     def losses(contexts: list) -> list[float]:
-        learner = Learner(ON_FEATURES, CLASSES, START.parameters, contexts, seed=0)
+        learner = make_learner(ON_FEATURES, contexts)
         batches = FeatureBatches(drawn_dataset, features, ON_FEATURES, seed=0)
         return [learner.step(batch, 1e-2)[0] for epoch in (1, 2) for batch in batches.training(epoch)]
 
@@ -114,12 +128,12 @@ def test_several_devices_learn_as_one(drawn_dataset: Dataset, features: Path, de
 def test_all_layers_learn_on_several_devices(drawn_dataset: Dataset, records: Path) -> None:
     stage = Stage(trains="all", batch_size=4, epochs=1)
     before = START.parameters
-    learner = Learner(stage, CLASSES, before, [mx.cpu(0), mx.cpu(1)], seed=0)
+    learner = make_learner(stage, [mx.cpu(0), mx.cpu(1)])
     learner.step(next(RecordBatches(drawn_dataset, records, stage, seed=0).training(1)), 0.1)
-    copies = [p.list_data() for p in learner.net.collect_params().values()]
+    copies = [p.list_data() for p in learner.model.net.collect_params().values()]
     for first, second in copies:
         np.testing.assert_array_equal(first.asnumpy(), second.asnumpy())
-    assert any((parameters(learner.net)[name] != before[name]).any() for name in before if "features" in name)
+    assert any((parameters(learner.model.net)[name] != before[name]).any() for name in before if "features" in name)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +154,7 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
             if stage.views
             else RecordBatches(drawn_dataset, records, stage, 0)
         )
-        return train_stage(stage, CLASSES, batches, START, [mx.cpu()], 0, state)
+        return train(make_learner(stage), batches, 0, state)
 
     class Killed(BaseException):
         pass
@@ -166,10 +180,10 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
 
 def test_the_epoch_with_the_best_validation_f1_is_kept(drawn_dataset: Dataset, features: Path, tmp_path: Path) -> None:
     batches = FeatureBatches(drawn_dataset, features, ON_FEATURES, 0)
-    best = train_stage(ON_FEATURES, CLASSES, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
-    learner = Learner(ON_FEATURES, CLASSES, START.parameters, [mx.cpu()], 0)
-    set_parameters(learner.net, best.parameters)
-    outputs = [learner.predict(batch) for batch in batches.validation()]
+    best = train(make_learner(ON_FEATURES), batches, 0, tmp_path / "state.npz")
+    learner = make_learner(ON_FEATURES)
+    set_parameters(learner.model.net, best.parameters)
+    outputs = [learner.predict(batch) for batch in batches.evaluation("validation")]
     labels = drawn_dataset.ids_and_labels("validation")[1]
     from sklearn.metrics import f1_score
 
@@ -183,7 +197,7 @@ def test_only_the_output_block_changes_when_features_are_frozen(
 ) -> None:
     stage = Stage(epochs=1, batch_size=8)
     batches = RecordBatches(drawn_dataset, records, stage, 0)
-    trained = train_stage(stage, CLASSES, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
+    trained = train(make_learner(stage), batches, 0, tmp_path / "state.npz")
     for name in (name for name in START.parameters if name.startswith("features")):
         np.testing.assert_array_equal(trained.parameters[name], START.parameters[name])
 
@@ -193,7 +207,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(drawn_dataset: Dataset, fe
     endless = Classes(CLASSES.names, CLASSES.positive, counts=(0, 16))  # the weight of a class without pictures
     batches = FeatureBatches(drawn_dataset, features, stage, 0)
     with np.errstate(divide="ignore"), pytest.raises(UserError, match="learning rate"):
-        train_stage(stage, endless, batches, START, [mx.cpu()], 0, tmp_path / "state.npz")
+        train(make_learner(stage, classes=endless), batches, 0, tmp_path / "state.npz")
 
 
 def test_a_dead_output_is_said(
@@ -202,13 +216,13 @@ def test_a_dead_output_is_said(
     dead = START.parameters | {"output.0.weight": np.zeros((2, 512, 1, 1)), "output.0.bias": np.full(2, -1.0)}
     stage = Stage(trains="all", epochs=0, batch_size=8)
     batches = RecordBatches(drawn_dataset, records, stage, 0)
-    train_stage(stage, CLASSES, batches, Checkpoint(dead), [mx.cpu()], 0, tmp_path / "state.npz")
+    train(make_learner(stage, start=dead), batches, 0, tmp_path / "state.npz")
     assert "dead" in caplog.text
 
 
 def test_balanced_weights_give_each_class_the_same_sum() -> None:
     counts = (10, 30, 2)
-    weights = class_weights(Stage(class_weights="balanced"), Classes(("a", "b", "c"), None, counts))
+    weights = class_weights(Training(class_weights="balanced"), Classes(("a", "b", "c"), None, counts))
     np.testing.assert_allclose(weights * counts, np.sum(counts) / 3, rtol=1e-6)
 
 
@@ -226,7 +240,7 @@ def test_a_checkpoint_is_read_back_as_written(tmp_path: Path) -> None:
 
 
 def test_a_batch_may_be_smaller_than_the_number_of_devices(drawn_dataset: Dataset, features: Path) -> None:
-    learner = Learner(ON_FEATURES, CLASSES, START.parameters, [mx.cpu(0), mx.cpu(1)], seed=0)
+    learner = make_learner(ON_FEATURES, [mx.cpu(0), mx.cpu(1)])
     batch, labels = next(FeatureBatches(drawn_dataset, features, ON_FEATURES, seed=0).training(1))
     assert learner.predict((batch[:1], labels[:1])).shape == (1, 2)
 
@@ -235,7 +249,7 @@ def test_a_batch_may_be_smaller_than_the_number_of_devices(drawn_dataset: Datase
 def test_a_gpu_learns_as_the_cpu_does(drawn_dataset: Dataset, features: Path) -> None:
     found = []
     for device in (mx.cpu(), mx.gpu()):
-        learner = Learner(ON_FEATURES, CLASSES, START.parameters, [device], seed=0)
+        learner = make_learner(ON_FEATURES, [device])
         batches = FeatureBatches(drawn_dataset, features, ON_FEATURES, seed=0).training(1)
         found.append([learner.step(batch, 1e-2)[0] for batch in batches])
     np.testing.assert_allclose(found[1], found[0], rtol=1e-3)

@@ -30,7 +30,8 @@ from cnn.errors import UserError
 from cnn.files import file_digest
 from cnn.model_card import summary
 from cnn.sample import write_sample
-from flows.hotdog import HotdogSettings, hotdog, model_name
+from cnn.settings import model_name
+from flows.hotdog import HotdogSettings, hotdog
 from tasks import fetching
 
 ROOT = Path(__file__).parents[2]
@@ -141,13 +142,13 @@ def test_the_published_network_loads_into_the_model_zoo_and_onnxruntime(run: Run
     onnxruntime = pytest.importorskip("onnxruntime")
     version = run(drawn).version
     net = mx.gluon.model_zoo.vision.squeezenet1_1(classes=2)
-    net.load_parameters(str(version / "squeezenet1_1.params"))
+    net.load_parameters(str(version / "squeezenet.params"))
     pictures = np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32)
     ours = net(mx.nd.array(pictures)).asnumpy()
-    session = onnxruntime.InferenceSession(str(version / "squeezenet1_1.onnx"))
+    session = onnxruntime.InferenceSession(str(version / "squeezenet.onnx"))
     np.testing.assert_allclose(session.run(None, {"data": pictures})[0], ours, rtol=1e-3, atol=1e-4)
     symbol = mx.gluon.SymbolBlock.imports(
-        str(version / "squeezenet1_1-symbol.json"), ["data"], str(version / "squeezenet1_1-0000.params")
+        str(version / "squeezenet-symbol.json"), ["data"], str(version / "squeezenet-0000.params")
     )
     np.testing.assert_allclose(symbol(mx.nd.array(pictures)).asnumpy(), ours, rtol=1e-5, atol=1e-6)
 
@@ -163,7 +164,7 @@ def test_the_notebook_recipe_selects_on_the_second_part(run: Runner, photos: Pat
 
 def test_finetuning_is_a_second_stage(run: Runner, drawn: Path) -> None:
     version = run(drawn, finetune=1).version
-    history = json.loads((version / "history.json").read_text())
+    history = json.loads((version / "history.parquet").read_text())
     assert [(row["stage"], row["epoch"]) for row in history] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
 
 
@@ -267,7 +268,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
     process.wait()
     assert not list(tmp_path.glob("store/training/*/checkpoint.npz")), "it was killed too late to show anything"
     after = run(drawn, epochs=40)
-    for name in ("squeezenet1_1.params", "history.json", "metrics.json"):
+    for name in ("squeezenet.params", "history.parquet", "metrics.json"):
         assert (after.version / name).read_bytes() == (whole.version / name).read_bytes()
 
 

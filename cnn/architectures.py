@@ -1,0 +1,120 @@
+"""The networks that can be trained, by name: the notebook's AlexNet and VGG, and SqueezeNet 1.1.
+
+To add one, write a function from the number of classes to a Gluon block and give it a line in `ARCHITECTURES`.
+"""
+
+import io
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from typing import Any
+
+from cnn.backend import mx
+from cnn.errors import UserError
+
+#: Gluon blocks carry no type information.
+Network = Any
+
+_LARGEST_SIDE_TRIED = 256
+
+
+def alexnet(classes: int) -> Network:
+    """The notebook's section "My first convolutional network": (n, 3, side, side) to (n, classes).
+
+    Krizhevsky et al. 2012, for larger pictures; at 32 px its last three convolutions see maps of 2 × 2.
+    """
+    nn = mx.gluon.nn
+    net = nn.HybridSequential()
+    net.add(
+        nn.Conv2D(96, 11, strides=4, padding=5, activation="relu"),
+        nn.MaxPool2D(3, strides=2, padding=1),
+        nn.Conv2D(192, 5, padding=2, activation="relu"),
+        nn.MaxPool2D(3, strides=2, padding=1),
+        nn.Conv2D(384, 3, padding=1, activation="relu"),
+        nn.Conv2D(384, 3, padding=1, activation="relu"),
+        nn.Conv2D(256, 3, padding=1, activation="relu"),
+        nn.MaxPool2D(3, strides=2, padding=1),
+        nn.Flatten(),
+        nn.Dense(4096, activation="relu"),
+        nn.Dense(4096, activation="relu"),
+        nn.Dense(classes),
+    )
+    return net
+
+
+def vgg(classes: int) -> Network:
+    """The notebook's VGG: (n, 3, side, side) to (n, classes).
+
+    Simonyan & Zisserman 2014, https://arxiv.org/abs/1409.1556.
+    """
+    nn = mx.gluon.nn
+    net = nn.HybridSequential()
+    for convolutions, channels in ((1, 64), (1, 128), (1, 256), (3, 512)):
+        for _ in range(convolutions):
+            net.add(nn.Conv2D(channels, 3, padding=1, activation="relu"))
+        net.add(nn.MaxPool2D(2, strides=2))
+    net.add(nn.Flatten())
+    for _ in range(2):
+        net.add(nn.Dense(512, activation="relu"), nn.Dropout(0.5))
+    net.add(nn.Dense(classes))
+    return net
+
+
+def squeezenet(classes: int) -> Network:
+    """SqueezeNet 1.1: (n, 3, side, side) to (n, classes); ``features`` and ``output`` are its two parts.
+
+    The model zoo's, but for a last pooling that takes any side: at 224 px it computes the same. Iandola et al.
+    2016, https://arxiv.org/abs/1602.07360; notebook, section "Transfer Learning".
+    """
+    nn = mx.gluon.nn
+    net = mx.gluon.model_zoo.vision.squeezenet1_1(classes=classes)
+    output = nn.HybridSequential(prefix="")
+    output.add(net.output[0], net.output[1], nn.GlobalAvgPool2D(), nn.Flatten())
+    net.output = output
+    return net
+
+
+ARCHITECTURES: dict[str, Callable[[int], Network]] = {"alexnet": alexnet, "vgg": vgg, "squeezenet": squeezenet}
+
+
+def require_architecture(name: str) -> str:
+    """The name of a known architecture, as it is.
+
+    Raises:
+        ValueError: there is no such architecture; names those there are.
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"there is no such architecture; choose from {', '.join(ARCHITECTURES)}")
+    return name
+
+
+def _works(architecture: str, side: int) -> bool:
+    """Whether the network has something left of a picture of ``side`` px at its end; computes nothing."""
+    data = mx.sym.var("data", shape=(1, 3, side, side))
+    with redirect_stdout(io.StringIO()):  # it prints what it then raises
+        try:
+            return all(all(shape) for shape in ARCHITECTURES[architecture](2)(data).get_internals().infer_shape()[1])
+        except mx.base.MXNetError:
+            return False
+
+
+def smallest_side(architecture: str) -> int:
+    """The side, px, of the smallest square picture that an architecture takes.
+
+    >>> smallest_side("vgg")
+    16
+    """
+    return next(side for side in range(1, _LARGEST_SIDE_TRIED) if _works(architecture, side))
+
+
+def require_side(architecture: str, side: int) -> None:
+    """Refuse pictures that are too small for an architecture.
+
+    Raises:
+        UserError: names the smallest side that works.
+    """
+    smallest = smallest_side(architecture)
+    if side < smallest:
+        raise UserError(
+            f"--side {side}: pictures of {side} × {side} px are too small for {architecture}; "
+            f"the smallest that work have {smallest} × {smallest} px: choose --side {smallest} or more."
+        )

@@ -1,0 +1,60 @@
+"""What is trained: a network, the part of it that learns, and how inputs go through it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnn.architectures import ARCHITECTURES, Network
+from cnn.backend import Device, mx
+from cnn.checkpoints import Arrays
+from cnn.hyperparameters import FromScratch, Stage
+from cnn.networks import compile_network, initialise, set_parameters
+from cnn.pictures import CROP
+
+_INITIALIZERS = {"xavier": mx.init.Xavier(magnitude=2.24), "he": mx.init.Xavier("gaussian", "in", 2)}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network on its devices. ``learning`` is the part whose parameters change; ``forward`` takes a batch."""
+
+    name: str
+    net: Network
+    learning: Network
+    forward: Callable[[Any], Any]
+
+
+def fresh_model(settings: FromScratch, classes: int, devices: Sequence[Device], seed: int) -> Model:
+    """An architecture with random parameters, all of which learn."""
+    net = ARCHITECTURES[settings.architecture](classes)
+    initialise(net, settings.input.crop, devices, seed, _INITIALIZERS[settings.initializer])
+    return Model(settings.architecture, net, net, compile_network(net))
+
+
+def transfer_model(stage: Stage, classes: int, start: Arrays, devices: Sequence[Device], seed: int) -> Model:
+    """SqueezeNet with the features of ``start`` and a fresh output block (notebook, "Transfer Learning").
+
+    The output block is taken over, too, if all layers learn and it has as many classes.
+    """
+    net = initialise(ARCHITECTURES["squeezenet"](classes), CROP, devices, seed)
+    set_parameters(net, start, prefix="features")
+    if len(start["output.0.bias"]) == classes and stage.trains == "all":
+        set_parameters(net, start, prefix="output")
+    learning = net if stage.trains == "all" else net.output
+    return Model(stage.trains, net, learning, _forward(net, stage))
+
+
+def _forward(net: Network, stage: Stage) -> Callable[[Any], Any]:
+    if stage.views:
+        return compile_network(net.output)
+    if stage.trains == "all":
+        return compile_network(net)
+    features, output = compile_network(net.features), compile_network(net.output)
+
+    def forward(pictures: Any) -> Any:
+        # the frozen part keeps its dropout, as in the notebook, but computes no gradients
+        with mx.autograd.pause(train_mode=mx.autograd.is_training()):
+            frozen = features(pictures)
+        return output(frozen)
+
+    return forward

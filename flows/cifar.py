@@ -1,0 +1,90 @@
+"""The notebook's networks trained, compared, the best published: python flows/cifar.py (--help lists all settings)."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
+
+from cnn.architectures import ARCHITECTURES, require_architecture, require_side
+from cnn.commandline import parse, run
+from cnn.comparison import best_of
+from cnn.hyperparameters import Recipe
+from cnn.model_card import summary
+from cnn.recipes import cifar_recipe
+from cnn.settings import MIRROR, FlowSettings, model_name
+from tasks import fetching, flow, preparing, publishing, training
+
+Architecture = Annotated[
+    str, AfterValidator(require_architecture), Field(json_schema_extra={"enum": list(ARCHITECTURES)})
+]
+
+
+class CifarSettings(FlowSettings):
+    """Train several architectures from scratch on small pictures, compare them, and publish the best."""
+
+    data: str = Field(
+        "cifar10",
+        description="cifar10, or a path: a folder of CIFAR-10 batches (.bin) or the archive of them, a folder of class "
+        "folders, a zip of one, or Parquet",
+    )
+    architectures: tuple[Architecture, ...] = Field(
+        ("alexnet", "vgg"), min_length=1, description=f"which of {', '.join(ARCHITECTURES)} to train"
+    )
+    epochs: int | None = Field(None, ge=1, le=10_000, description="default: the recipe's")
+    side: int | None = Field(None, ge=1, le=1024, description="px to which pictures are resized; default: the recipe's")
+
+
+@flow(name="cifar")
+def cifar(settings: CifarSettings = CifarSettings()) -> publishing.ModelVersion:  # noqa: B008  (frozen)
+    """Small pictures in, the best of several networks out; each step is cached and shows in the Prefect UI."""
+    settings.check()
+    store, models, seed, device = settings.store.absolute(), settings.models.absolute(), settings.seed, settings.device
+    mirror = settings.mirror or os.environ.get(MIRROR)
+    recipes = {
+        name: cifar_recipe(settings.recipe, name, settings.epochs, settings.side) for name in settings.architectures
+    }
+    for name, recipe in recipes.items():
+        require_side(name, recipe.input.crop)
+
+    data = fetching.choose_data(settings.data, store, mirror)
+    source = fetching.fetch_data(data, store, mirror, seed)
+    dataset = preparing.prepare(source, store, second_part_validates=settings.recipe == "notebook")
+    checkpoints, failures = training.train_architectures(recipes, dataset, seed, device, store)
+    reports = {
+        name: training.evaluate(checkpoint, recipes[name].design, dataset, None, device, store)
+        for name, checkpoint in checkpoints.items()
+    }
+    comparison = training.compare(checkpoints, reports, dataset, store)
+    best = best_of(comparison.path)
+    version = publishing.publish(
+        model_name(data, settings.name),
+        recipes[best].design,
+        checkpoints[best],
+        comparison,
+        source,
+        dataset,
+        weights=None,
+        recipe=Recipe(name=settings.recipe, stages=(recipes[best],)),
+        positive=None,
+        seed=seed,
+        device=device,
+        models=models,
+    )
+    publishing.show(version)
+    training.complain(failures, version)
+    return version
+
+
+def main() -> None:
+    """Run the flow with settings from the command line and print what came out."""
+    settings = parse(CifarSettings)
+    settings.check()  # again in the flow, but here it need not wait for Prefect's server
+    print(summary(cifar(settings).path))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,58 @@
+"""GPUs, lent to one training at a time."""
+
+import fcntl
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from prefect.concurrency.sync import concurrency
+
+from cnn.backend import Device
+
+#: Name of the Prefect concurrency limit that holds across machines; where it does not exist, the locks alone hold.
+LIMIT = "gpu"
+_SECONDS_BETWEEN_TRIES = 1.0
+
+
+def _lock(device: Device) -> IO[str] | None:
+    """An open file that keeps all processes of this machine off a device until it is closed; None if it is taken."""
+    file = (Path(tempfile.gettempdir()) / f"hotdog-pipeline-gpu-{device.device_id}.lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system takes it back when the process dies
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _take_free(devices: Sequence[Device]) -> tuple[Device, IO[str]]:
+    """The first device that is free, waiting until there is one, and its lock."""
+    while True:
+        for device in devices:
+            if lock := _lock(device):
+                return device, lock
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+
+
+@contextmanager
+def lent(devices: Sequence[Device], together: bool = True) -> Iterator[list[Device]]:
+    """Have the devices for one training: all ``together``, or the first that is free; waits for GPUs in use.
+
+    A GPU is lent to one training at a time: on this machine by a lock, and across the runs of a Prefect server by
+    its concurrency limit `LIMIT`. A CPU is lent to anybody.
+    """
+    if devices[0].device_type == "cpu":
+        yield list(devices) if together else [devices[0]]
+        return
+    wanted = [[device] for device in sorted(devices, key=lambda device: device.device_id)] if together else [devices]
+    with ExitStack() as stack:
+        taken = []
+        for choice in wanted:  # in the order of their numbers, so that two trainings never wait for each other
+            device, lock = _take_free(choice)
+            stack.enter_context(lock)
+            taken.append(device)
+        stack.enter_context(concurrency(LIMIT, occupy=len(taken), strict=False))
+        yield taken
