@@ -164,7 +164,7 @@ def test_the_notebook_recipe_selects_on_the_second_part(run: Runner, photos: Pat
 
 def test_finetuning_is_a_second_stage(run: Runner, drawn: Path) -> None:
     version = run(drawn, finetune=1).version
-    history = json.loads((version / "history.parquet").read_text())
+    history = pq.read_table(version / "history.parquet").to_pylist()
     assert [(row["stage"], row["epoch"]) for row in history] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
 
 
