@@ -115,6 +115,6 @@ def require_side(architecture: str, side: int) -> None:
     smallest = smallest_side(architecture)
     if side < smallest:
         raise UserError(
-            f"--side {side}: pictures of {side} × {side} px are too small for {architecture}; "
+            f"Pictures of {side} × {side} px are too small for {architecture}; "
             f"the smallest that work have {smallest} × {smallest} px: choose --side {smallest} or more."
         )

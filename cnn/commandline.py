@@ -8,14 +8,22 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from cnn.errors import UserError
+from cnn.files import Reference
+from cnn.model_card import summary
+from cnn.settings import FlowSettings
 
 Settings = TypeVar("Settings", bound=BaseModel)
+Run = TypeVar("Run", bound=FlowSettings)
 
 
 def _sentence(error: ValidationError) -> str:
     """A validation error as ``--flag value: what was expected`` for each setting."""
+    problems = {problem["loc"]: problem for problem in error.errors()}
+    inside = {loc[:-1] for loc in problems}  # a list is not complained of beside what is in it
     return "; ".join(
-        f"--{'.'.join(map(str, problem['loc']))} {problem['input']}: {problem['msg']}" for problem in error.errors()
+        f"--{'.'.join(part for part in loc if isinstance(part, str))} {problem['input']}: {problem['msg']}"
+        for loc, problem in problems.items()
+        if loc not in inside
     )
 
 
@@ -59,3 +67,14 @@ def run(main: Callable[[], Any]) -> None:
         sys.exit(f"error: {error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def run_flow(settings: type[Run], flow: Callable[[Run], Reference]) -> None:
+    """Run a flow with settings from the command line and print the summary of the version it published."""
+
+    def main() -> None:
+        chosen = parse(settings)
+        chosen.check()  # again in the flow, but here it need not wait for Prefect's server
+        print(summary(flow(chosen).path))
+
+    run(main)

@@ -58,14 +58,13 @@ class Learner:
 
     def _make_trainer(self) -> Any:
         settings, collected = self.settings, self.model.learning.collect_params()
-        name: str = settings.optimizer
         options = {"learning_rate": settings.learning_rate, "begin_num_update": self.steps_done}
-        if name == "sgd":
-            options["wd"] = settings.weight_decay
+        if settings.optimizer == "sgd":
+            options |= {"wd": settings.weight_decay, "momentum": settings.momentum}
             for parameter in collected.values():
                 parameter.wd_mult = float(parameter.name.endswith("weight"))
-            if settings.momentum:
-                name, options["momentum"] = "nag", settings.momentum
+        # without momentum, "nag" is plain SGD, and quicker than "sgd", which takes four arrays at a time
+        name = {"sgd": "nag", "adam": "adam"}[settings.optimizer]
         return mx.gluon.Trainer(collected, name, options, kvstore="device", update_on_kvstore=False)
 
     def _split(self, array: Any) -> list[Any]:

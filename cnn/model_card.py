@@ -24,16 +24,20 @@ def summary(version: Path) -> str:
     """What a run ends with in the terminal: metrics, where the model is, whether it became the champion."""
     manifest = json.loads((version / "manifest.json").read_text())
     rows = metrics_rows(manifest["metrics"])
-    compared = comparison_rows(version)
-    lines = [*_columns(rows), *(["", *_columns(compared)] if compared else [])]
+    lines = _columns([list(rows[0]), *(list(row.values()) for row in rows)])
+    if compared := comparison_rows(version):
+        lines += ["", *_columns([[figure, *(row[figure] for row in compared)] for figure in compared[0]])]
     champion = "is the champion" if manifest["promoted"] else "is not the champion"
     ending = [f"{manifest['name']} {manifest['version']} {champion}. {manifest['why']}", f"Model: {version}"]
     return "\n".join(["", *lines, "", *ending, *_untested(manifest), *manifest["notes"]])
 
 
-def _columns(rows: list[dict[str, str]]) -> list[str]:
-    """A table as lines of right-aligned columns."""
-    table = [list(rows[0]), *(list(row.values()) for row in rows)]
+def _columns(table: list[list[str]]) -> list[str]:
+    """Lines of cells as text in right-aligned columns.
+
+    >>> _columns([["a", "bc"], ["def", "g"]])
+    ['  a  bc', 'def   g']
+    """
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in table]
 

@@ -16,10 +16,11 @@ MIRROR = "HOTDOG_MIRROR"
 
 
 class FlowSettings(BaseModel):
-    """What all flows share; each flow's own settings follow."""
+    """What all flows share; each flow says what its data may be, and its own settings follow."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    data: str
     recipe: RecipeName = Field("tuned", description="how to train")
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|gpu(:\d+(,\d+)*)?)$")] = Field(
         "auto", description="auto, cpu, gpu, or gpu:0,1 for several"

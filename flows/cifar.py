@@ -10,10 +10,9 @@ from pydantic import AfterValidator, Field
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
 from cnn.architectures import ARCHITECTURES, require_architecture, require_side
-from cnn.commandline import parse, run
+from cnn.commandline import run_flow
 from cnn.comparison import best_of
 from cnn.hyperparameters import Recipe
-from cnn.model_card import summary
 from cnn.recipes import cifar_recipe
 from cnn.settings import MIRROR, FlowSettings, model_name
 from tasks import fetching, flow, preparing, publishing, training
@@ -32,7 +31,9 @@ class CifarSettings(FlowSettings):
         "folders, a zip of one, or Parquet",
     )
     architectures: tuple[Architecture, ...] = Field(
-        ("alexnet", "vgg"), min_length=1, description=f"which of {', '.join(ARCHITECTURES)} to train"
+        ("alexnet", "vgg"),
+        min_length=1,
+        description=f"which of {', '.join(ARCHITECTURES)} to train, separated by commas",
     )
     epochs: int | None = Field(None, ge=1, le=10_000, description="default: the recipe's")
     side: int | None = Field(None, ge=1, le=1024, description="px to which pictures are resized; default: the recipe's")
@@ -79,12 +80,5 @@ def cifar(settings: CifarSettings = CifarSettings()) -> publishing.ModelVersion:
     return version
 
 
-def main() -> None:
-    """Run the flow with settings from the command line and print what came out."""
-    settings = parse(CifarSettings)
-    settings.check()  # again in the flow, but here it need not wait for Prefect's server
-    print(summary(cifar(settings).path))
-
-
 if __name__ == "__main__":
-    run(main)
+    run_flow(CifarSettings, cifar)

@@ -8,9 +8,8 @@ from pydantic import Field
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
-from cnn.commandline import parse, run
+from cnn.commandline import run_flow
 from cnn.hyperparameters import PRETRAINED
-from cnn.model_card import summary
 from cnn.recipes import hotdog_recipe
 from cnn.settings import MIRROR, FlowSettings, model_name
 from tasks import fetching, flow, preparing, publishing, training
@@ -25,7 +24,9 @@ class HotdogSettings(FlowSettings):
         "a folder of class folders, a zip of one, a folder with two .rec files, or Parquet",
     )
     weights: str = Field(
-        "imagenet", description="imagenet, builtin, random, or a .params, .onnx, .pth or .npz file of SqueezeNet 1.1"
+        "imagenet",
+        description="imagenet, builtin (learnt from CIFAR-10, comes with the project), random, or a .params, .onnx, "
+        ".pth or .npz file of SqueezeNet 1.1",
     )
     epochs: int | None = Field(None, ge=1, le=10_000, description="epochs of the first stage; default: the recipe's")
     views: int | None = Field(
@@ -75,12 +76,5 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> publishing.ModelVersi
     return version
 
 
-def main() -> None:
-    """Run the flow with settings from the command line and print what came out."""
-    settings = parse(HotdogSettings)
-    settings.check()  # again in the flow, but here it need not wait for Prefect's server
-    print(summary(hotdog(settings).path))
-
-
 if __name__ == "__main__":
-    run(main)
+    run_flow(HotdogSettings, hotdog)

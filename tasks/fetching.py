@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from cnn.catalog import DATASETS, IMAGENET_WEIGHTS
+from cnn.catalog import DATASETS, WEIGHTS
 from cnn.checkpoints import save_parameters
 from cnn.downloads import available, obtain
 from cnn.errors import UserError
@@ -13,6 +13,9 @@ from cnn.sample import write_sample
 from cnn.sources import kind_of
 from cnn.weights import read_weights
 from tasks.steps import step
+
+#: What `--weights` knows by name.
+_NAMED = (*WEIGHTS, "random")
 
 logger = logging.getLogger("cnn.fetching")
 
@@ -40,15 +43,18 @@ def choose_data(data: str, store: Path, mirror: str | None) -> str:
 
 
 def choose_weights(weights: str, data: str, store: Path, mirror: str | None) -> str:
-    """``weights``, but seeded random features for the sample if ImageNet's cannot be had now; says so."""
-    if weights not in ("imagenet", "random"):
+    """``weights``, but the built-in ones for the sample if ImageNet's cannot be had now; says so.
+
+    A path comes out absolute.
+    """
+    if weights not in _NAMED:
         return _absolute(weights)
-    if weights == "random" or data != "sample":
+    if weights != "imagenet" or data != "sample":
         return weights
-    if available(IMAGENET_WEIGHTS, downloads_folder(store, "imagenet"), mirror):
+    if available(WEIGHTS["imagenet"], downloads_folder(store, "imagenet"), mirror):
         return "imagenet"
-    logger.warning("ImageNet weights cannot be had now: the sample run starts from seeded RANDOM features.")
-    return "random"
+    logger.warning("ImageNet weights cannot be had now: the sample run starts from the BUILT-IN features.")
+    return "builtin"
 
 
 def check_weights(weights: str) -> None:
@@ -57,8 +63,8 @@ def check_weights(weights: str) -> None:
     Raises:
         UserError: names the choices.
     """
-    if weights not in ("imagenet", "random") and not Path(weights).expanduser().is_file():
-        raise UserError(f"--weights {weights}: there is no such file; name one or choose imagenet or random.")
+    if weights not in _NAMED and not Path(weights).expanduser().is_file():
+        raise UserError(f"--weights {weights}: there is no such file; name one or choose from {', '.join(_NAMED)}.")
 
 
 def _absolute(path: str) -> str:
@@ -86,16 +92,16 @@ def fetch_data(data: str, store: Path, mirror: str | None, seed: int) -> Referen
 @step(lambda parameters: f"fetch {Path(parameters['weights']).stem} weights")
 def fetch_weights(weights: str, store: Path, mirror: str | None, seed: int) -> Reference:
     """Pretrained (or seeded random) SqueezeNet 1.1, every tensor checked by name and shape."""
-    folder = downloads_folder(store, weights if weights in ("imagenet", "random") else "weights")
+    if weights not in _NAMED:
+        check_weights(weights)
+        read_weights(Path(weights))
+        return Reference.to(Path(weights), "weights")
+    folder = downloads_folder(store, weights)
     if weights == "random":
         path = folder / f"random-{seed}.npz"
         save_parameters(path, random_parameters(seed))
         return Reference.to(path, "random weights")
-    if weights == "imagenet":
-        instead = "Name a file with --weights FILE, or a folder or URL that has one of them with --mirror."
-        path = obtain(IMAGENET_WEIGHTS, folder, mirror, instead)
-    else:
-        check_weights(weights)
-        path = Path(weights)
+    instead = "Name a file with --weights FILE, or a folder or URL that has one of them with --mirror."
+    path = obtain(WEIGHTS[weights], folder, mirror, instead)
     read_weights(path)
-    return Reference.to(path, "weights")
+    return Reference.to(path, f"{weights} weights")

@@ -26,7 +26,7 @@ from tasks.steps import step
 _NOTES = {
     "sample": "Trained on the drawn SAMPLE, not on photos: it shows that the pipeline works, and nothing about photos.",
     "random weights": "Started from seeded RANDOM features, as was asked for.",
-    "built-in weights": "Started from the BUILT-IN features, learnt from CIFAR-10: worth less than ImageNet's.",
+    "builtin weights": "Started from the BUILT-IN features, learnt from CIFAR-10: worth less than ImageNet's.",
 }
 
 

@@ -1,8 +1,13 @@
 """Fixtures that several rooms share: drawn pictures, pretrained-like weights, Prefect's test server."""
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,13 +15,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 from PIL import Image
 
+from cnn.architectures import ARCHITECTURES
 from cnn.backend import mx
 from cnn.checkpoints import save_parameters
 from cnn.datasets import Dataset, prepare
 from cnn.networks import random_parameters
 from cnn.sample import CLASSES, draw
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,6 +78,61 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@dataclass
+class Run:
+    """What a flow run left: the version's folder, and the state of each task by its name."""
+
+    version: Path
+    states: dict[str, str]
+
+    def worked(self) -> set[str]:
+        """Tasks that did not come from the cache."""
+        return {name for name, state in self.states.items() if state != "Cached"}
+
+
+def run_flow(flow: Any, settings: Any, named: Callable[[str], str] = str) -> Run:
+    """Run a flow on Prefect's test server; ``named`` may shorten the tasks' names."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    state = flow(settings, return_state=True)
+    version = state.result()
+    with get_client(sync_client=True) as client:
+        wanted = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
+        tasks = client.read_task_runs(flow_run_filter=wanted)
+    return Run(version.path, {named(task.name): str(task.state and task.state.name) for task in tasks})
+
+
+def kill_in_mid_training(flow: str, store: Path, *arguments: str) -> None:
+    """Run ``flows/FLOW.py`` on Prefect's test server in a process of its own, and kill that once it has trained."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        environment = os.environ | {"PREFECT_API_URL": str(client.api_url)}
+    command = [sys.executable, str(ROOT / "flows" / f"{flow}.py"), "--store", str(store), *arguments]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(store.glob("training/*/state.npz")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert list(store.glob("training/*/state.npz")), "it was killed before it had trained"
+    assert not list(store.glob("training/*/checkpoint.npz")), "it was killed too late to show anything"
+
+
+@pytest.fixture
+def lenet(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Any]:
+    """A small network, for pictures of 6 px and more, that can be trained under the name ``lenet``."""
+
+    def build(classes: int) -> Any:
+        nn, net = mx.gluon.nn, mx.gluon.nn.HybridSequential()
+        net.add(nn.Conv2D(6, 5, activation="relu"), nn.MaxPool2D(2), nn.Dense(classes))
+        return net
+
+    monkeypatch.setitem(ARCHITECTURES, "lenet", build)
+    return build
 
 
 @pytest.fixture

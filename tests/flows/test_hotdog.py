@@ -2,13 +2,8 @@
 
 import errno
 import json
-import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,15 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import write_pictures
+from conftest import Run, kill_in_mid_training, run_flow, write_pictures
 from PIL import Image
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
 
 from cnn import files
 from cnn.__main__ import Commands
 from cnn.backend import mx
-from cnn.catalog import DATASETS, CatalogEntry, CatalogFile
+from cnn.catalog import DATASETS, WEIGHTS, CatalogEntry, CatalogFile
 from cnn.commandline import parse
 from cnn.errors import UserError
 from cnn.files import file_digest
@@ -34,20 +27,7 @@ from cnn.settings import model_name
 from flows.hotdog import HotdogSettings, hotdog
 from tasks import fetching
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("prefect_server")
-
-
-@dataclass
-class Run:
-    """What a flow run left: the version's folder, and the state of each task by the first words of its name."""
-
-    version: Path
-    states: dict[str, str] = field(default_factory=dict)
-
-    def worked(self) -> set[str]:
-        """Tasks that did not come from the cache."""
-        return {name for name, state in self.states.items() if state != "Cached"}
 
 
 Runner = Callable[..., Run]
@@ -60,21 +40,16 @@ def short(name: str) -> str:
 
 @pytest.fixture
 def run(tmp_path: Path, weights_file: Path) -> Runner:
-    def run_flow(data: Path, **settings: object) -> Run:
+    def run_hotdog(data: Path, **settings: object) -> Run:
         base = {
             "weights": str(weights_file),
             "store": tmp_path / "store",
             "models": tmp_path / "models",
             "epochs": 2,
         }
-        state = hotdog(HotdogSettings(data=str(data), **(base | settings)), return_state=True)
-        version = state.result()
-        with get_client(sync_client=True) as client:
-            wanted = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
-            tasks = client.read_task_runs(flow_run_filter=wanted)
-        return Run(version.path, {short(task.name): str(task.state and task.state.name) for task in tasks})
+        return run_flow(hotdog, HotdogSettings(data=str(data), **(base | settings)), short)
 
-    return run_flow
+    return run_hotdog
 
 
 @pytest.fixture
@@ -249,24 +224,8 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
     run: Runner, drawn: Path, tmp_path: Path, weights_file: Path
 ) -> None:
     whole = run(drawn, epochs=40, store=tmp_path / "whole", models=tmp_path / "whole_models")
-    command = [sys.executable, str(ROOT / "flows" / "hotdog.py"), "--data", str(drawn), "--epochs", "40"]
-    command += [
-        "--weights",
-        str(weights_file),
-        "--store",
-        str(tmp_path / "store"),
-        "--models",
-        str(tmp_path / "models"),
-    ]
-    with get_client(sync_client=True) as client:
-        environment = os.environ | {"PREFECT_API_URL": str(client.api_url)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("store/training/*/state.npz")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert not list(tmp_path.glob("store/training/*/checkpoint.npz")), "it was killed too late to show anything"
+    places = ("--data", str(drawn), "--weights", str(weights_file), "--models", str(tmp_path / "models"))
+    kill_in_mid_training("hotdog", tmp_path / "store", "--epochs", "40", *places)
     after = run(drawn, epochs=40)
     for name in ("squeezenet.params", "history.parquet", "metrics.json"):
         assert (after.version / name).read_bytes() == (whole.version / name).read_bytes()
@@ -298,12 +257,12 @@ def test_auto_falls_back_on_the_sample_and_says_so(
 ) -> None:
     file = CatalogFile("hotdog.zip", ("http://127.0.0.1:9/hotdog.zip",), "sha256", "0")
     monkeypatch.setitem(DATASETS, "hotdog", CatalogEntry((file,), "zip"))
-    monkeypatch.setattr(fetching, "IMAGENET_WEIGHTS", (file,))
+    monkeypatch.setitem(WEIGHTS, "imagenet", (file,))
     monkeypatch.setattr(fetching, "write_sample", partial(write_sample, count=48))
     version = run(Path("auto"), weights="imagenet").version
     assert version.parent.name == "hotdog-sample"
-    assert "SAMPLE" in caplog.text and "RANDOM" in caplog.text
-    assert "SAMPLE" in summary(version) and "RANDOM" in summary(version)
+    assert "SAMPLE" in caplog.text and "BUILT-IN" in caplog.text
+    assert "SAMPLE" in summary(version) and "BUILT-IN" in summary(version)
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_made(

@@ -1,0 +1,228 @@
+"""The notebook's loop as written and this project's two recipes in turn: how good after each epoch, and how fast.
+
+    python benchmarks/cifar_vs_notebook.py --data FOLDER [--architectures alexnet vgg] [--seeds 0] [--quick]
+
+The folder holds CIFAR-10's batches; without the official test batch the last training batch is held out for the test.
+The notebook's loop and recipe ``notebook`` measure every epoch on the test pictures, as written. Recipe ``tuned``
+measures every epoch on a twentieth of the training pictures, which it does not learn from, and is measured on the test
+pictures once, at the end. --quick takes some hundred pictures and one epoch: its figures mean nothing.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cnn.architectures import ARCHITECTURES
+from cnn.backend import mx
+from cnn.batches import PixelBatches
+from cnn.classifier import Classifier
+from cnn.datasets import Dataset, prepare
+from cnn.evaluation import predict_split
+from cnn.hyperparameters import FromScratch
+from cnn.learner import Classes, Learner
+from cnn.models import fresh_model
+from cnn.packing import pack_pixels
+from cnn.pictures import decode
+from cnn.recipes import RecipeName, cifar_recipe
+from cnn.training import train
+
+VALIDATION_SHARE = 0.05
+QUICK_PICTURES, QUICK_SHARE = 256, 0.3  # enough for each class to be in validation
+#: The notebook's learning rates.
+WRITTEN_RATES = {"alexnet": 0.1, "vgg": 0.05}
+AS_WRITTEN = "as-written"
+VARIANTS = [AS_WRITTEN, "notebook", "tuned"]
+
+
+@dataclass
+class Run:
+    """One training on so many pictures: accuracy 0…1 after each epoch, seconds that each took, accuracy on test."""
+
+    architecture: str
+    variant: str
+    seed: int
+    pictures: int
+    accuracies: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    training_seconds: list[float] = field(default_factory=list)
+    outside_network: float = float("nan")
+    test: float = float("nan")
+
+    def add(self, accuracy: float, seconds: float, training_seconds: float) -> None:
+        self.accuracies.append(accuracy)
+        self.seconds.append(seconds)
+        self.training_seconds.append(training_seconds)
+        where = f"{self.variant} {self.architecture}, seed {self.seed}, epoch {len(self.accuracies)}"
+        print(f"{where}: {accuracy:.3f}, {seconds:.1f} s ({training_seconds:.1f} s of training)", flush=True)
+
+    def seconds_to(self, accuracy: float) -> float:
+        """Seconds to the end of the first epoch with this accuracy or more; infinite if there is none."""
+        reached = np.flatnonzero(np.array(self.accuracies) >= accuracy)
+        return float(np.sum(self.seconds[: reached[0] + 1])) if len(reached) else float("inf")
+
+
+def as_written(dataset: Dataset, architecture: str, epochs: int, seed: int) -> Run:
+    """The notebook's "My first convolutional network", its names kept."""
+    from mxnet import autograd, gluon, nd
+
+    mx.random.seed(seed)
+    np.random.seed(seed)  # its DataLoader shuffles with this
+    ctx, batch_size = mx.cpu(), 64
+
+    def test_transformer(data: Any, label: int) -> tuple[Any, Any]:
+        data = mx.image.imresize(data, 32, 32)
+        data = nd.transpose(data, (2, 0, 1))
+        data = data.astype(np.float32)
+        data = (data - nd.min(data)) / (nd.max(data) - nd.min(data))
+        return data, np.float32(label)
+
+    def train_transformer(data: Any, label: Any) -> tuple[Any, Any]:
+        data, label = test_transformer(data, label)
+        data = data + 0.01 * nd.random.normal(shape=data.shape)
+        return nd.clip(data=data, a_min=0, a_max=1), label
+
+    def pictures(split: str) -> Iterator[tuple[Any, int]]:
+        for row in dataset.rows(split):
+            yield nd.array(np.asarray(decode(row.data)), dtype=np.uint8), row.label
+
+    train_data = gluon.data.DataLoader(
+        [train_transformer(*d) for d in pictures("train")], batch_size=batch_size, shuffle=True, last_batch="discard"
+    )
+    test_data = gluon.data.DataLoader(
+        [test_transformer(*d) for d in pictures("validation")], batch_size=batch_size, last_batch="discard"
+    )
+    net = ARCHITECTURES[architecture](len(dataset.classes))
+    net.collect_params().initialize(mx.init.Xavier(magnitude=2.24), ctx=ctx)
+    if architecture == "vgg":  # the notebook hybridizes this one only
+        net.hybridize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": WRITTEN_RATES[architecture]})
+    softmax_cross_entropy = gluon.loss.SoftmaxCrossEntropyLoss()
+
+    def evaluate_accuracy(data_iterator: Any) -> float:
+        acc = mx.metric.Accuracy()
+        for d, label in data_iterator:
+            predictions = nd.argmax(net(d.as_in_context(ctx)), axis=1)
+            acc.update(preds=predictions, labels=label.as_in_context(ctx))
+        return acc.get()[1]
+
+    run, moving_loss = Run(architecture, AS_WRITTEN, seed, sum(dataset.counts["train"].values())), 0.0
+    for e in range(epochs):
+        begin = time.monotonic()
+        for i, (d, l) in enumerate(train_data):  # noqa: E741
+            data, label = d.as_in_context(ctx), l.as_in_context(ctx)
+            with autograd.record():
+                loss = softmax_cross_entropy(net(data), label)
+            loss.backward()
+            trainer.step(data.shape[0])
+            curr_loss = nd.mean(loss).asscalar()
+            moving_loss = curr_loss if i == e == 0 else 0.99 * moving_loss + 0.01 * curr_loss
+        trained = time.monotonic()
+        test_accuracy = evaluate_accuracy(test_data)
+        evaluate_accuracy(train_data)
+        run.add(test_accuracy, time.monotonic() - begin, trained - begin)
+    run.test = run.accuracies[-1]
+    return run
+
+
+def ours(dataset: Dataset, architecture: str, recipe: RecipeName, epochs: int, seed: int, folder: Path) -> Run:
+    """What the flow's training and evaluation tasks do, without Prefect."""
+    settings: FromScratch = cifar_recipe(recipe, architecture, epochs)
+    pixels = folder / f"{recipe}-{settings.input.crop}"
+    if not pixels.exists():
+        pack_pixels(dataset, settings.input, pixels)
+    devices, labels = [mx.cpu()], Classes(dataset.classes, None, tuple(dataset.counts["train"].values()))
+    learner = Learner(settings, labels, fresh_model(settings, len(dataset.classes), devices, seed), devices)
+    batches = PixelBatches(dataset, pixels, settings, seed)
+    found = train(learner, batches, seed, folder / f"{recipe}-{architecture}-{seed}.npz")
+    run = Run(architecture, recipe, seed, sum(dataset.counts["train"].values()))
+    for row, timing in zip(found.history[1:], found.timings[1:], strict=True):
+        run.add(row["validation_accuracy"], timing["seconds"], timing["training_seconds"])
+    run.outside_network = float(np.mean([timing["outside_network"] for timing in found.timings[1:]]))
+    run.test = run.accuracies[-1]
+    if "test" in dataset.splits:
+        classifier = Classifier.build(settings.design, found.parameters, dataset.classes, devices)
+        run.test = predict_split(classifier, dataset, "test").scores(None)["accuracy"]
+    return run
+
+
+def subset(dataset: Dataset, count: int, folder: Path) -> Path:
+    """About ``count`` pictures of train and of test, evenly chosen, as a folder of class folders."""
+    for split in ("train", "test"):
+        step = max(1, sum(dataset.counts[split].values()) // count)
+        for number, row in islice(enumerate(dataset.rows(split)), 0, None, step):
+            place = folder / split / dataset.classes[row.label] / f"{number}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(row.data)
+    return folder
+
+
+def table(runs: list[Run]) -> Iterator[str]:
+    """Lines of a Markdown table; ratios are to the loop as written, of the same network and seed."""
+    header = (
+        "network", "seed", "loop", "accuracy by epoch, %", "test, %", "s in all", "ratio of s", "training pictures/s",
+        "outside the network, %", "s to the accuracy as written",
+    )  # fmt: skip
+    yield from (f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header)))
+    written = {(run.architecture, run.seed): run for run in runs if run.variant == AS_WRITTEN}
+    for run in runs:
+        total, goal = sum(run.seconds), written.get((run.architecture, run.seed))
+        cells = (
+            run.architecture,
+            str(run.seed),
+            run.variant,
+            " ".join(f"{100 * accuracy:.1f}" for accuracy in run.accuracies),
+            f"{100 * run.test:.1f}",
+            f"{total:.0f}",
+            f"{sum(goal.seconds) / total:.2f}" if goal else "",
+            f"{len(run.seconds) * run.pictures / sum(run.training_seconds):.0f}",
+            "" if np.isnan(run.outside_network) else f"{100 * run.outside_network:.1f}",
+            f"{run.seconds_to(goal.test):.0f}" if goal else "",
+        )
+        yield f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Run all variants in turn and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--architectures", nargs="+", choices=list(WRITTEN_RATES), default=list(WRITTEN_RATES))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
+    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder, data = Path(name), options.data
+        if options.quick:
+            data, options.epochs = subset(prepare(data, folder / "all"), QUICK_PICTURES, folder / "subset"), 1
+        share = QUICK_SHARE if options.quick else VALIDATION_SHARE
+        notebook = prepare(data, folder / "notebook", second_part_validates=True)
+        tuned = prepare(data, folder / "tuned", validation_share=share)
+        print(*notebook.caveats, flush=True)
+        runs = []
+        for architecture in options.architectures:
+            for seed in options.seeds:
+                if AS_WRITTEN in options.variants:
+                    runs.append(as_written(notebook, architecture, options.epochs, seed))
+                if "notebook" in options.variants:
+                    runs.append(ours(notebook, architecture, "notebook", options.epochs, seed, folder))
+                if "tuned" in options.variants:
+                    runs.append(ours(tuned, architecture, "tuned", options.epochs, seed, folder))
+    threads = os.environ["OMP_NUM_THREADS"]
+    print(f"\nn {len(options.seeds)} a network, OMP_NUM_THREADS={threads}, {os.cpu_count()} CPUs\n")
+    print("\n".join(table(runs)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""The benchmark's quick mode: it is kept alive, its figures mean nothing."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.cifar_vs_notebook import VARIANTS, Run, main
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    """Three classes of 32-px noise: 150 training and 70 test pictures."""
+    chance = np.random.default_rng(0)
+    for split, count in (("train", 150), ("test", 70)):
+        for number in range(count):
+            file = tmp_path / "noise" / split / f"class{number % 3}" / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(chance.integers(0, 256, (32, 32, 3), np.uint8)).save(file)
+    return tmp_path / "noise"
+
+
+def test_quick_mode_measures_every_loop(
+    noise: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["", "--data", str(noise), "--quick", "--architectures", "alexnet"])
+    main()
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| alexnet")]
+    assert [row.split(" | ")[2] for row in rows] == VARIANTS
+
+
+def test_seconds_to_an_accuracy_end_with_the_epoch_that_reached_it() -> None:
+    run = Run("vgg", "tuned", 0, 100, accuracies=[0.3, 0.6, 0.5], seconds=[2, 3, 4])
+    assert run.seconds_to(0.5) == 5
+    assert run.seconds_to(0.7) == float("inf")
