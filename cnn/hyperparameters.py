@@ -68,6 +68,8 @@ class Stage(Training):
     #: cached features of this many views of each picture; 0: fresh augmented pictures through the whole network
     views: int = Field(0, ge=0, le=64)
     augmentation: Augmentation = Augmentation()
+    #: what each bias of a fresh output block starts from
+    output_bias: float = 0.0
     class_weights: Literal["equal", "notebook", "balanced"] = "notebook"
 
 

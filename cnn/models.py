@@ -37,6 +37,7 @@ def transfer_model(stage: Stage, classes: int, start: Arrays, devices: Sequence[
     The output block is taken over, too, if all layers learn and it has as many classes.
     """
     net = initialise(ARCHITECTURES["squeezenet"](classes), CROP, devices, seed)
+    net.output[0].bias.set_data(mx.nd.full((classes,), stage.output_bias))
     set_parameters(net, start, prefix="features")
     if len(start["output.0.bias"]) == classes and stage.trains == "all":
         set_parameters(net, start, prefix="output")
