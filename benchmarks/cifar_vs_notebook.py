@@ -4,8 +4,9 @@
 
 The folder holds CIFAR-10's batches; without the official test batch the last training batch is held out for the test.
 The notebook's loop and recipe ``notebook`` measure every epoch on the test pictures, as written. Recipe ``tuned``
-measures every epoch on a twentieth of the training pictures, which it does not learn from, and is measured on the test
-pictures once, at the end. --quick takes some hundred pictures and one epoch: its figures mean nothing.
+measures every epoch on a twentieth of the training pictures (--pictures: on 30 %), which it does not learn from, and
+is measured on the test pictures once, at the end. ``--variants tuned ablations`` takes each of its differences back in
+turn. --quick takes some hundred pictures and one epoch: its figures mean nothing.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from cnn.batches import PixelBatches
 from cnn.classifier import Classifier
 from cnn.datasets import Dataset, prepare
 from cnn.evaluation import predict_split
+from cnn.files import text_digest
 from cnn.hyperparameters import FromScratch
 from cnn.learner import Classes, Learner
 from cnn.models import fresh_model
@@ -37,12 +39,24 @@ from cnn.pictures import decode
 from cnn.recipes import RecipeName, cifar_recipe
 from cnn.training import train
 
-VALIDATION_SHARE = 0.05
-QUICK_PICTURES, QUICK_SHARE = 256, 0.3  # enough for each class to be in validation
+VALIDATION_SHARE, SUBSET_SHARE = 0.05, 0.3  # of few pictures more are needed to see a difference by
 #: The notebook's learning rates.
 WRITTEN_RATES = {"alexnet": 0.1, "vgg": 0.05}
 AS_WRITTEN = "as-written"
-VARIANTS = [AS_WRITTEN, "notebook", "tuned"]
+ABLATIONS = "ablations"
+RECIPES: tuple[RecipeName, ...] = ("notebook", "tuned")
+VARIANTS = [AS_WRITTEN, *RECIPES, ABLATIONS]
+#: Settings in which ``tuned`` differs from ``notebook``; those that only make sense together stand together.
+DIFFERENCES = (
+    ("input", "noise"),
+    ("initializer",),
+    ("mirror",),
+    ("shift",),
+    ("learning_rate", "momentum"),
+    ("schedule", "warm_up"),
+    ("weight_decay",),
+    ("label_smoothing",),
+)
 
 
 @dataclass
@@ -135,17 +149,16 @@ def as_written(dataset: Dataset, architecture: str, epochs: int, seed: int) -> R
     return run
 
 
-def ours(dataset: Dataset, architecture: str, recipe: RecipeName, epochs: int, seed: int, folder: Path) -> Run:
+def ours(dataset: Dataset, settings: FromScratch, variant: str, seed: int, folder: Path) -> Run:
     """What the flow's training and evaluation tasks do, without Prefect."""
-    settings: FromScratch = cifar_recipe(recipe, architecture, epochs)
-    pixels = folder / f"{recipe}-{settings.input.crop}"
+    pixels = folder / text_digest(dataset.folder, settings.input)
     if not pixels.exists():
         pack_pixels(dataset, settings.input, pixels)
     devices, labels = [mx.cpu()], Classes(dataset.classes, None, tuple(dataset.counts["train"].values()))
     learner = Learner(settings, labels, fresh_model(settings, len(dataset.classes), devices, seed), devices)
     batches = PixelBatches(dataset, pixels, settings, seed)
-    found = train(learner, batches, seed, folder / f"{recipe}-{architecture}-{seed}.npz")
-    run = Run(architecture, recipe, seed, sum(dataset.counts["train"].values()))
+    found = train(learner, batches, seed, folder / f"{text_digest(settings, variant, seed)}.npz")
+    run = Run(settings.architecture, variant, seed, sum(labels.counts))
     for row, timing in zip(found.history[1:], found.timings[1:], strict=True):
         run.add(row["validation_accuracy"], timing["seconds"], timing["training_seconds"])
     run.outside_network = float(np.mean([timing["outside_network"] for timing in found.timings[1:]]))
@@ -154,6 +167,17 @@ def ours(dataset: Dataset, architecture: str, recipe: RecipeName, epochs: int, s
         classifier = Classifier.build(settings.design, found.parameters, dataset.classes, devices)
         run.test = predict_split(classifier, dataset, "test").scores(None)["accuracy"]
     return run
+
+
+def ablations(architecture: str, epochs: int) -> Iterator[tuple[str, FromScratch]]:
+    """Recipe ``tuned`` with each of its differences taken back to ``notebook``'s in turn."""
+    notebook, tuned = (cifar_recipe(name, architecture, epochs) for name in RECIPES)
+    for group in DIFFERENCES:
+        taken_back = {
+            name: getattr(notebook, name) for name in group if getattr(notebook, name) != getattr(tuned, name)
+        }
+        if taken_back:
+            yield f"tuned without {', '.join(taken_back)}", tuned.model_copy(update=taken_back)
 
 
 def subset(dataset: Dataset, count: int, folder: Path) -> Path:
@@ -197,28 +221,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--architectures", nargs="+", choices=list(WRITTEN_RATES), default=list(WRITTEN_RATES))
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS[:3])
     parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--pictures", type=int, help="take so many training and test pictures only")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="the same as --pictures 256 --epochs 1")
     options = parser.parse_args()
+    if options.quick:
+        options.pictures, options.epochs = 256, 1
     with tempfile.TemporaryDirectory() as name:
-        folder, data = Path(name), options.data
-        if options.quick:
-            data, options.epochs = subset(prepare(data, folder / "all"), QUICK_PICTURES, folder / "subset"), 1
-        share = QUICK_SHARE if options.quick else VALIDATION_SHARE
+        folder, data, share = Path(name), options.data, VALIDATION_SHARE
+        if options.pictures:
+            data, share = subset(prepare(data, folder / "all"), options.pictures, folder / "subset"), SUBSET_SHARE
         notebook = prepare(data, folder / "notebook", second_part_validates=True)
         tuned = prepare(data, folder / "tuned", validation_share=share)
         print(*notebook.caveats, flush=True)
         runs = []
-        for architecture in options.architectures:
-            for seed in options.seeds:
-                if AS_WRITTEN in options.variants:
-                    runs.append(as_written(notebook, architecture, options.epochs, seed))
-                if "notebook" in options.variants:
-                    runs.append(ours(notebook, architecture, "notebook", options.epochs, seed, folder))
-                if "tuned" in options.variants:
-                    runs.append(ours(tuned, architecture, "tuned", options.epochs, seed, folder))
+        for architecture, seed in product(options.architectures, options.seeds):
+            if AS_WRITTEN in options.variants:
+                runs.append(as_written(notebook, architecture, options.epochs, seed))
+            trainings: list[tuple[str, FromScratch]] = [
+                (name, cifar_recipe(name, architecture, options.epochs)) for name in RECIPES if name in options.variants
+            ]
+            if ABLATIONS in options.variants:
+                trainings += ablations(architecture, options.epochs)
+            for variant, settings in trainings:
+                dataset = notebook if variant == "notebook" else tuned
+                runs.append(ours(dataset, settings, variant, seed, folder))
     threads = os.environ["OMP_NUM_THREADS"]
     print(f"\nn {len(options.seeds)} a network, OMP_NUM_THREADS={threads}, {os.cpu_count()} CPUs\n")
     print("\n".join(table(runs)))

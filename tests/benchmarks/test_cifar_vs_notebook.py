@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.cifar_vs_notebook import VARIANTS, Run, main
+from benchmarks.cifar_vs_notebook import DIFFERENCES, Run, ablations, main
+from cnn.hyperparameters import FromScratch
+from cnn.recipes import cifar_recipe
 
 
 @pytest.fixture
@@ -28,10 +30,19 @@ def test_quick_mode_measures_every_loop(
     monkeypatch.setattr(sys, "argv", ["", "--data", str(noise), "--quick", "--architectures", "alexnet"])
     main()
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| alexnet")]
-    assert [row.split(" | ")[2] for row in rows] == VARIANTS
+    assert [row.split(" | ")[2] for row in rows] == ["as-written", "notebook", "tuned"]
 
 
 def test_seconds_to_an_accuracy_end_with_the_epoch_that_reached_it() -> None:
     run = Run("vgg", "tuned", 0, 100, accuracies=[0.3, 0.6, 0.5], seconds=[2, 3, 4])
     assert run.seconds_to(0.5) == 5
     assert run.seconds_to(0.7) == float("inf")
+
+
+def test_ablations_take_back_every_difference_of_the_preset_once() -> None:
+    tuned, notebook = (cifar_recipe(name, "vgg") for name in ("tuned", "notebook"))
+    different = {name for name in FromScratch.model_fields if getattr(tuned, name) != getattr(notebook, name)}
+    listed = [name for group in DIFFERENCES for name in group]
+    assert different - {"remeasure"} == set(listed) and len(listed) == len(set(listed))
+    found = dict(ablations("vgg", epochs=7))
+    assert len(found) == len(DIFFERENCES) and tuned not in found.values()
