@@ -44,7 +44,7 @@ class Training(_Frozen):
     batch_size: int = Field(64, ge=1)
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = Field(0.01, gt=0)
-    #: of SGD: Nesterov's
+    #: of SGD; Nesterov's takes MXNet more than twice the time
     momentum: float = Field(0.0, ge=0, lt=1)
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     #: share of the training during which the learning rate rises from 0

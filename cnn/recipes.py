@@ -80,7 +80,6 @@ CIFAR_RECIPES: dict[RecipeName, dict[str, dict[str, Any]]] = {
             "weight_decay": 5e-4,
             "label_smoothing": 0.1,
         },
-        "alexnet": {"learning_rate": 0.01},
         "squeezenet": {
             "input": Input.whole(64),  # 32 px leave 1 × 1 of its last maps; 96 px take twice the time
             "optimizer": "adam",
