@@ -74,6 +74,7 @@ class Run:
     test: float = float("nan")
 
     def add(self, accuracy: float, seconds: float, training_seconds: float) -> None:
+        """Add an epoch, and tell it."""
         self.accuracies.append(accuracy)
         self.seconds.append(seconds)
         self.training_seconds.append(training_seconds)

@@ -38,6 +38,7 @@ class _Report:
 
     @classmethod
     def read(cls, folder: Path, timings: Sequence[Timing], dataset: Dataset, split: str) -> "_Report":
+        """What a report's folder says of one split."""
         summary = json.loads((folder / "metrics.json").read_text())
         table = pq.read_table(folder / f"predictions-{split}.parquet")
         predictions = Predictions(
