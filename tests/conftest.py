@@ -28,10 +28,13 @@ SHARED = ROOT.parent / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--network", action="store_true", help="run the tests that download from the internet")
+    parser.addoption("--slow", action="store_true", help="run the tests that take ten seconds or more")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     reasons = {} if config.getoption("--network") else {"network": "downloads from the internet: needs --network"}
+    if not config.getoption("--slow"):
+        reasons["slow"] = "takes ten seconds or more: needs --slow"
     if not mx.context.num_gpus():
         reasons["gpu"] = "needs a GPU that this MXNet build can use"
     for item in items:

@@ -34,7 +34,7 @@ def test_mxnet_is_imported_in_one_place() -> None:
 
 
 def test_ci_runs_the_readmes_test_line() -> None:
-    line = next(line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.endswith("pytest"))
+    line = next(line for line in (ROOT / ".ci" / "run").read_text().splitlines() if "-m pytest" in line)
     assert line in (ROOT / "README.md").read_text()
 
 

@@ -24,6 +24,7 @@ def noise(tmp_path: Path) -> Path:
     return tmp_path / "noise"
 
 
+@pytest.mark.slow
 def test_quick_mode_measures_every_loop(
     noise: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

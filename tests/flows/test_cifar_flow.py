@@ -129,6 +129,7 @@ def test_the_presets_are_no_code_of_the_training(monkeypatch: pytest.MonkeyPatch
 # ---- what comes out
 
 
+@pytest.mark.slow
 def test_the_best_is_published_with_the_comparison_and_a_word_of_caution(
     run: Runner, batches: Path, tmp_path: Path
 ) -> None:
@@ -208,6 +209,7 @@ def test_architectures_train_side_by_side_on_several_devices_as_one_after_the_ot
 
 
 @pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
     run: Runner, drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

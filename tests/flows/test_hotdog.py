@@ -220,6 +220,7 @@ def test_classify_says_what_the_evaluation_said(
     assert Image.open(plot).size > (400, 200)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
     run: Runner, drawn: Path, tmp_path: Path, weights_file: Path
 ) -> None:
