@@ -43,7 +43,7 @@ def set_parameters(block: Network, values: Parameters, prefix: str = "") -> None
 
 
 def random_parameters(seed: int) -> dict[str, NDArray[np.float32]]:
-    """Parameters for when no pretrained ones can be had: they tell little, but they keep a pipeline running.
+    """SqueezeNet parameters without any training: what pretrained ones are measured against.
 
     Drawn so that activations keep their size (He et al. 2015, https://arxiv.org/abs/1502.01852); each filter of the
     features then sums to 0, so that it answers to contrast and not to brightness.
