@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
@@ -16,12 +18,27 @@ Settings = TypeVar("Settings", bound=BaseModel)
 Run = TypeVar("Run", bound=FlowSettings)
 
 
-def _sentence(error: ValidationError) -> str:
-    """A validation error as ``--flag value: what was expected`` for each setting."""
+def _objections(settings: type[BaseModel], loc: tuple[int | str, ...], value: Any) -> str:
+    """What the settings' JSON schema has against a value: the words in which Prefect's form refuses it, too.
+
+    >>> _objections(FlowSettings, ("seed",), "-1")
+    '-1 is less than the minimum of 0'
+    """
+    schema = settings.model_json_schema()
+    for part in loc:
+        schema = schema.get("items", {}) if isinstance(part, int) else schema.get("properties", {}).get(part, {})
+    with suppress(TypeError, ValueError):  # flags are text, a form's numbers are numbers
+        value = int(value) if schema.get("type") == "integer" else value
+    return "; ".join(objection.message for objection in Draft202012Validator(schema).iter_errors(value))
+
+
+def _sentence(settings: type[BaseModel], error: ValidationError) -> str:
+    """A validation error as ``--flag value: what is wrong with it`` for each setting."""
     problems = {problem["loc"]: problem for problem in error.errors()}
     inside = {loc[:-1] for loc in problems}  # a list is not complained of beside what is in it
     return "; ".join(
-        f"--{'.'.join(part for part in loc if isinstance(part, str))} {problem['input']}: {problem['msg']}"
+        f"--{'.'.join(part for part in loc if isinstance(part, str))} {problem['input']}: "
+        f"{_objections(settings, loc, problem['input']) or problem['msg']}"
         for loc, problem in problems.items()
         if loc not in inside
     )
@@ -47,7 +64,7 @@ def parse(settings: type[Settings], arguments: list[str] | None = None) -> Setti
         flags = CliApp.run(Flags, cli_args=sys.argv[1:] if arguments is None else arguments)
         return settings(**{name: getattr(flags, name) for name in settings.model_fields})
     except ValidationError as error:
-        raise UserError(_sentence(error)) from error
+        raise UserError(_sentence(settings, error)) from error
     except SettingsError as error:
         raise UserError(str(error)) from error
 

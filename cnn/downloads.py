@@ -10,7 +10,7 @@ from pathlib import Path
 import requests
 
 from cnn.catalog import CatalogFile
-from cnn.errors import UserError
+from cnn.errors import PassingError, UserError
 from cnn.files import atomic_file, file_digest
 from cnn.progress import progress_bar
 
@@ -23,6 +23,10 @@ _BLOCK = 1 << 18
 
 class _Failed(Exception):
     """Why one address did not give the file."""
+
+
+class _WrongContent(_Failed):
+    """It gave another file: asking it again would bring the same."""
 
 
 def is_url(address: str) -> bool:
@@ -134,7 +138,7 @@ def _bring(address: str, file: CatalogFile, target: Path) -> None:
     _download(address, file, partial)
     try:
         _verify(partial, file)
-    except _Failed:
+    except _WrongContent:
         partial.unlink()
         if not resumed:
             raise
@@ -146,7 +150,7 @@ def _bring(address: str, file: CatalogFile, target: Path) -> None:
 def _verify(path: Path, file: CatalogFile) -> None:
     found = file_digest(path, file.algorithm)
     if found != file.digest:
-        raise _Failed(
+        raise _WrongContent(
             f"{file.algorithm} is {found[:12]}… and not {file.digest[:12]}…, {path.stat().st_size:,} bytes came"
         )
 
@@ -161,14 +165,16 @@ def obtain(files: Sequence[CatalogFile], folder: Path, mirror: str | None, inste
         instead: what the user can do when nothing can be had; the end of the error's sentence.
 
     Raises:
-        UserError: none can be had; names every address that was tried, and why it failed.
+        UserError: none can be had; names every address that was tried, and why it failed. A `PassingError` if one
+            of them may give it later.
     """
     for file in files:
         if is_here(file, folder):
             return folder / file.name
     folder.mkdir(parents=True, exist_ok=True)
     answers = probe(address for file in files for address in addresses(file, mirror))
-    tried = []
+    tried: list[str] = []
+    hopeless = True
     for file in files:
         for address in addresses(file, mirror):
             try:
@@ -178,8 +184,10 @@ def obtain(files: Sequence[CatalogFile], folder: Path, mirror: str | None, inste
             except _Failed as failure:
                 logger.warning("%s: %s", address, failure)
                 tried.append(f"{address} ({failure})")
+                hopeless = hopeless and isinstance(failure, _WrongContent)
             else:
                 logger.info("%s: brought from %s and verified", file.name, address)
                 return folder / file.name
     names = " or ".join(file.name for file in files)
-    raise UserError(f"{names} cannot be had: tried {'; '.join(tried) or 'nothing'}. {instead}")
+    error = UserError if hopeless else PassingError
+    raise error(f"{names} cannot be had: tried {'; '.join(tried) or 'nothing'}. {instead}")

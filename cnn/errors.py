@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Whoever catches it prints it without a traceback and exits with a non-zero status.
     """
+
+
+class PassingError(UserError):
+    """A `UserError` that may be over a while later, without anybody doing anything: it is worth trying again."""

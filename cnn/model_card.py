@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from cnn.comparison import comparison_rows
 
 
@@ -17,6 +19,24 @@ def metrics_rows(metrics: dict[str, dict[str, float]]) -> list[dict[str, str]]:
         {"split": split}
         | {name: f"{value:,}" if name == "pictures" else f"{value:.3f}" for name, value in values.items()}
         for split, values in metrics.items()
+    ]
+
+
+_TOLD_OF_AN_EPOCH = (
+    "stage", "epoch", "train_loss", "train_accuracy", "validation_accuracy", "validation_f1",
+)  # fmt: skip
+
+
+def history_rows(version: Path) -> list[dict[str, str]]:
+    """The epochs that a published version was trained for, as table rows for people; the others are in its history."""
+    epochs = pq.read_table(version / "history.parquet").to_pylist()
+    return [
+        {
+            name.replace("_", " "): f"{epoch[name]:.4f}" if isinstance(epoch[name], float) else str(epoch[name])
+            for name in _TOLD_OF_AN_EPOCH
+            if epoch.get(name) is not None
+        }
+        for epoch in epochs
     ]
 
 

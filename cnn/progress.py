@@ -1,5 +1,6 @@
-"""Progress of long work: a bar in the terminal, and whoever else wants to watch (the Prefect UI does)."""
+"""Progress of long work: a bar in the terminal, whoever else wants to watch (the Prefect UI does), and its end."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,26 @@ Item = TypeVar("Item")
 Observer = Callable[[str, float], None]
 
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+_stopped: ContextVar[threading.Event | None] = ContextVar("stopped", default=None)
 _SECONDS_BETWEEN_REPORTS = 1.0
+
+
+class Stopped(BaseException):
+    """Work that nobody waits for any more, ended at its next step."""
+
+
+@contextmanager
+def stopping_together() -> Iterator[None]:
+    """If the block is left by an exception, end all work with progress that was begun in it, on whatever thread."""
+    event = threading.Event()
+    token = _stopped.set(event)
+    try:
+        yield
+    except BaseException:
+        event.set()
+        raise
+    finally:
+        _stopped.reset(token)
 
 
 @contextmanager
@@ -31,10 +51,12 @@ def observed_by(observer: Observer) -> Iterator[None]:
 def progress_bar(description: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     """Give a function that advances the bar by so many units; the bar shows only in a terminal.
 
+    The function raises `Stopped` once the work is to end, see `stopping_together`.
+
     >>> with progress_bar("decoding", total=2, unit="picture") as advance:
     ...     advance(2)
     """
-    observer, reported = _observer.get(), 0.0
+    observer, reported, stopped = _observer.get(), 0.0, _stopped.get()
     with tqdm(
         desc=description,
         total=total,
@@ -47,6 +69,8 @@ def progress_bar(description: str, total: int | None, unit: str) -> Iterator[Cal
 
         def advance(count: int) -> None:
             nonlocal done, reported
+            if stopped and stopped.is_set():
+                raise Stopped(description)
             done += count
             bar.update(count)
             now = time.monotonic()
@@ -55,6 +79,8 @@ def progress_bar(description: str, total: int | None, unit: str) -> Iterator[Cal
                 observer(description, min(1.0, done / total))
 
         yield advance
+        if observer and reported:
+            observer(description, 1.0)
 
 
 def track(items: Iterable[Item], description: str, total: int | None, unit: str) -> Iterator[Item]:

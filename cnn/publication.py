@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cnn.backend import Device, mx
 from cnn.checkpoints import load_checkpoint
@@ -27,6 +29,8 @@ from cnn.model_card import model_card
 logger = logging.getLogger(__name__)
 
 CHAMPION_FILE = "champion.json"
+MODEL_CARD_FILE = "README.md"
+_PICTURES_FILE = "pictures.parquet"
 _VERSION = re.compile(r"v\d{4,}")
 _FIGURES = {"f1": "F1", "accuracy": "accuracy"}
 _SOFTWARE = ("numpy", "pillow", "scikit-image", "pyarrow", "prefect")
@@ -130,13 +134,33 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, devices: Seq
         for file in sorted(candidate.report.iterdir()):
             shutil.copyfile(file, temporary / file.name)
         _write_network(candidate, temporary)
+        pq.write_table(_pictures_table(candidate.dataset), temporary / _PICTURES_FILE)
         manifest = _manifest(candidate, version, digest, decision)
-        (temporary / "README.md").write_text(model_card(manifest, comparison_rows(temporary)))
+        (temporary / MODEL_CARD_FILE).write_text(model_card(manifest, comparison_rows(temporary)))
         manifest["files"] = {file.name: file_digest(file) for file in sorted(temporary.iterdir())}
         (temporary / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2, ensure_ascii=False))
     if decision.promoted:
         promote(version, manifest)
     return version
+
+
+def _pictures_table(dataset: Dataset) -> pa.Table:
+    """Which pictures a version was made from: id (of its content), name in the source, split, class."""
+    rows = []
+    for split in dataset.splits:
+        ids, labels = dataset.ids_and_labels(split)
+        rows += [
+            {"id": id_, "picture": name, "split": split, "label": dataset.classes[label]}
+            for id_, name, label in zip(ids, dataset.names(split), labels, strict=True)
+        ]
+    return pa.Table.from_pylist(rows)
+
+
+def new_pictures(dataset: Dataset, version: Path) -> int:
+    """How many pictures of ``dataset`` a published version was not made from."""
+    file = version / _PICTURES_FILE  # 0.1's first versions have none
+    known = set(pq.read_table(file)["id"].to_pylist()) if file.exists() else set()
+    return sum(id_ not in known for split in dataset.splits for id_ in dataset.ids_and_labels(split)[0])
 
 
 def promote(version: Path, manifest: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -15,10 +15,21 @@ from cnn.recipes import RecipeName
 MIRROR = "HOTDOG_MIRROR"
 
 
+def _plain_optionals(schema: dict[str, Any]) -> None:
+    """Describe an optional setting by what it may be and not as a choice between that and nothing.
+
+    Forms show a plain field for it then, and a refusal says what is wrong and not that no choice fits.
+    """
+    for setting in schema["properties"].values():
+        if {"type": "null"} in setting.get("anyOf", []):
+            setting |= next(choice for choice in setting.pop("anyOf") if choice != {"type": "null"})
+            del setting["default"]
+
+
 class FlowSettings(BaseModel):
     """What all flows share; each flow says what its data may be, and its own settings follow."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_plain_optionals)
 
     data: str
     recipe: RecipeName = Field("tuned", description="how to train")
@@ -34,6 +45,12 @@ class FlowSettings(BaseModel):
         None, description="name of the model; default: from the data"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="decides everything that is left to chance")
+    min_new: int = Field(
+        0, ge=0, description="train only if so many pictures are new since the last version; 0: whatever has changed"
+    )
+    notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
+        None, description="Prefect notification block TYPE/NAME that hears of failed, crashed and cancelled runs"
+    )
 
     def check(self) -> None:
         """Refuse before any work what cannot work: a GPU that cannot be used, a folder that cannot be written to.

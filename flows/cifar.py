@@ -13,9 +13,11 @@ from cnn.architectures import ARCHITECTURES, require_architecture, require_side
 from cnn.commandline import run_flow
 from cnn.comparison import best_of
 from cnn.hyperparameters import Recipe
+from cnn.publication import versions
 from cnn.recipes import cifar_recipe
 from cnn.settings import MIRROR, FlowSettings, model_name
-from tasks import fetching, flow, preparing, publishing, training
+from tasks import fetching, preparing, publishing, runs, training
+from tasks.runs import flow
 
 Architecture = Annotated[
     str, AfterValidator(require_architecture), Field(json_schema_extra={"enum": list(ARCHITECTURES)})
@@ -43,17 +45,23 @@ class CifarSettings(FlowSettings):
 def cifar(settings: CifarSettings = CifarSettings()) -> publishing.ModelVersion:  # noqa: B008  (frozen)
     """Small pictures in, the best of several networks out; each step is cached and shows in the Prefect UI."""
     settings.check()
+    runs.require_block(settings.notify)
     store, models, seed, device = settings.store.absolute(), settings.models.absolute(), settings.seed, settings.device
     mirror = settings.mirror or os.environ.get(MIRROR)
     recipes = {
         name: cifar_recipe(settings.recipe, name, settings.epochs, settings.side) for name in settings.architectures
     }
-    for name, recipe in recipes.items():
-        require_side(name, recipe.input.crop)
+    for architecture, recipe in recipes.items():
+        require_side(architecture, recipe.input.crop)
 
     data = fetching.choose_data(settings.data, store, mirror)
+    name = model_name(data, settings.name)
+    known = versions(models / name)
+
     source = fetching.fetch_data(data, store, mirror, seed)
     dataset = preparing.prepare(source, store, second_part_validates=settings.recipe == "notebook")
+    if reason := runs.too_few_new(dataset, known, settings.min_new):
+        return runs.ended(reason, known[-1])
     checkpoints, failures = training.train_architectures(recipes, dataset, seed, device, store)
     reports = {
         name: training.evaluate(checkpoint, recipes[name].design, dataset, None, device, store)
@@ -62,7 +70,7 @@ def cifar(settings: CifarSettings = CifarSettings()) -> publishing.ModelVersion:
     comparison = training.compare(checkpoints, reports, dataset, store)
     best = best_of(comparison.path)
     version = publishing.publish(
-        model_name(data, settings.name),
+        name,
         recipes[best].design,
         checkpoints[best],
         comparison,
@@ -75,9 +83,8 @@ def cifar(settings: CifarSettings = CifarSettings()) -> publishing.ModelVersion:
         device=device,
         models=models,
     )
-    publishing.show(version)
     training.complain(failures, version)
-    return version
+    return runs.ended(runs.what_happened(version, known), version.path)
 
 
 if __name__ == "__main__":

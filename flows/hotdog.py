@@ -10,9 +10,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from cnn.commandline import run_flow
 from cnn.hyperparameters import PRETRAINED
+from cnn.publication import versions
 from cnn.recipes import hotdog_recipe
 from cnn.settings import MIRROR, FlowSettings, model_name
-from tasks import fetching, flow, preparing, publishing, training
+from tasks import fetching, preparing, publishing, runs, training
+from tasks.runs import flow
 
 
 class HotdogSettings(FlowSettings):
@@ -48,6 +50,7 @@ class HotdogSettings(FlowSettings):
 def hotdog(settings: HotdogSettings = HotdogSettings()) -> publishing.ModelVersion:  # noqa: B008  (frozen)
     """Photos in, published classifier out; each step is cached and shows in the Prefect UI."""
     settings.check()
+    runs.require_block(settings.notify)
     store, models = settings.store.absolute(), settings.models.absolute()
     seed, device, positive = settings.seed, settings.device, settings.positive
     mirror = settings.mirror or os.environ.get(MIRROR)
@@ -56,10 +59,13 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> publishing.ModelVersi
     data = fetching.choose_data(settings.data, store, mirror)
     weights_name = fetching.choose_weights(settings.weights, data, store, mirror)
     name = model_name(data, settings.name)
+    known = versions(models / name)
 
     source = fetching.fetch_data(data, store, mirror, seed)
     dataset = preparing.prepare(source, store, second_part_validates=settings.recipe == "notebook")
     preparing.check_positive(dataset, positive)
+    if reason := runs.too_few_new(dataset, known, settings.min_new):
+        return runs.ended(reason, known[-1])
     weights = fetching.fetch_weights(weights_name, store, mirror, seed)
     checkpoint = weights
     for stage in recipe.stages:
@@ -72,8 +78,7 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> publishing.ModelVersi
     version = publishing.publish(
         name, PRETRAINED, checkpoint, report, source, dataset, weights, recipe, positive, seed, device, models
     )
-    publishing.show(version)
-    return version
+    return runs.ended(runs.what_happened(version, known), version.path)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,4 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "cnn")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # the first start takes 30 s
 
-from prefect import flow
-
 logging.getLogger("cnn").setLevel(logging.INFO)  # what an epoch came to is worth a line
-
-__all__ = ["flow"]

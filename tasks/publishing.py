@@ -1,6 +1,7 @@
 """Publish a model version, and show it in the Prefect UI."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from prefect.artifacts import (
     create_markdown_artifact,
     create_table_artifact,
 )
+from prefect.assets import Asset, AssetProperties
+from prefect.context import AssetContext
 
 from cnn.backend import pick_devices
 from cnn.comparison import comparison_rows
@@ -17,10 +20,10 @@ from cnn.datasets import Dataset
 from cnn.files import Reference
 from cnn.hyperparameters import Design, Recipe
 from cnn.metrics import positive_class
-from cnn.model_card import metrics_rows
-from cnn.publication import CHAMPION_FILE, Candidate, read_manifest
+from cnn.model_card import history_rows, metrics_rows
+from cnn.publication import CHAMPION_FILE, MODEL_CARD_FILE, Candidate, read_manifest
 from cnn.publication import publish as publish_version
-from tasks.steps import step
+from tasks.steps import artifact_key, step
 
 #: What a model's card must say first, by the kind of reference that it was made from.
 _NOTES = {
@@ -52,7 +55,7 @@ def publish(
     device: str,
     models: Path,
 ) -> ModelVersion:
-    """Write the next version of the model and make it the champion if it is not worse than the present one."""
+    """Write the next version of the model, make it the champion if it is not worse than the present one, show it."""
     pictures = Dataset.open(dataset.path)
     devices = pick_devices(device)
     origin: dict[str, Any] = {
@@ -74,6 +77,8 @@ def publish(
     chosen_by = recipe.stages[-1].chosen_by
     candidate = Candidate(name, design, checkpoint.path, report.path, pictures, index, chosen_by, origin)
     version = publish_version(candidate, models, devices)
+    _declare_asset(version, [source, weights] if weights else [source])
+    _show(version)
     return ModelVersion(**Reference.to(version, "model version").model_dump())
 
 
@@ -81,16 +86,44 @@ def _notes(source: Reference, weights: Reference | None) -> list[str]:
     return [note for kind, note in _NOTES.items() if kind in (source.kind, weights and weights.kind)]
 
 
-def show(version: ModelVersion) -> None:
-    """Show a version in the Prefect UI: its metrics, its card, its pictures, and where it is."""
-    manifest, name = read_manifest(version.path), version.path.parent.name
-    rows = metrics_rows(manifest["metrics"])
-    create_table_artifact(key=f"{name}-metrics", table=rows, description=f"{name} {manifest['version']}")
-    create_markdown_artifact(key=f"{name}-report", markdown=(version.path / "README.md").read_text())
-    create_link_artifact(key=f"{name}-version", link=version.path.as_uri(), link_text=f"{name} {manifest['version']}")
-    if compared := comparison_rows(version.path):
-        create_table_artifact(key=f"{name}-comparison", table=compared, description="all architectures")
-    for picture in sorted(version.path.glob("*.png")):
+def _asset_key(path: Path) -> str:
+    """A path as a key that Prefect takes for an asset.
+
+    >>> _asset_key(Path("/photos/my pets.zip"))
+    'file:///photos/my_pets.zip'
+    """
+    return "file://" + re.sub(r"[^\w./~-]", "_", str(path.absolute()))
+
+
+def _declare_asset(version: Path, made_from: list[Reference]) -> None:
+    """Tell Prefect that the present task run makes the model, and from which data and weights."""
+    context = AssetContext.get()
+    assert context
+    manifest = read_manifest(version)
+    said = AssetProperties(name=manifest["name"], url=version.as_uri(), description=manifest["why"])
+    # Prefect's @materialize wants names when a task is defined; these are known when it runs
+    context.downstream_assets.add(Asset(key=_asset_key(version.parent), properties=said))
+    for reference in made_from:
+        named = AssetProperties(name=reference.path.name)
+        context.direct_asset_dependencies.add(Asset(key=_asset_key(reference.path), properties=named))
+
+
+def _show(version: Path) -> None:
+    """Show a version in the Prefect UI: its metrics, epochs, card and pictures, and where it is."""
+    manifest, name = read_manifest(version), version.parent.name
+    title = f"{name} {manifest['version']}"
+    tables = {
+        "metrics": metrics_rows(manifest["metrics"]),
+        "epochs": history_rows(version),
+        "comparison": comparison_rows(version),
+    }
+    for what, rows in tables.items():
+        if rows:
+            create_table_artifact(rows, artifact_key(name, what), f"{title}: {what}")
+    card = (version / MODEL_CARD_FILE).read_text()
+    create_markdown_artifact(card, artifact_key(name, "report"), f"{title}: report")
+    create_link_artifact(version.as_uri(), title, artifact_key(name, "version"), f"{title}: {version}")
+    for picture in sorted(version.glob("*.png")):
         data = base64.b64encode(picture.read_bytes()).decode()
-        key = f"{name}-{picture.stem}".replace("_", "-")  # keys match [a-z0-9-]
-        create_image_artifact(key=key, image_url=f"data:image/png;base64,{data}", description=picture.stem)
+        what = picture.stem.replace("-", " ")
+        create_image_artifact(f"data:image/png;base64,{data}", artifact_key(name, picture.stem), f"{title}: {what}")

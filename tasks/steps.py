@@ -5,6 +5,7 @@ import errno
 import functools
 import importlib.util
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,13 @@ from uuid import UUID
 from prefect import Task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import CachePolicy
+from prefect.client.schemas import TaskRun
 from prefect.context import TaskRunContext
+from prefect.runtime import task_run
+from prefect.states import State
 from pydantic import BaseModel
 
-from cnn.errors import UserError
+from cnn.errors import PassingError, UserError
 from cnn.files import Reference, text_digest
 from cnn.progress import observed_by
 
@@ -119,8 +123,17 @@ def _plain_errors() -> Iterator[None]:
         raise UserError(f"{error.filename}: {error.strerror}; check the path.") from error
 
 
+def artifact_key(*words: str) -> str:
+    """Words as a key that Prefect takes for an artifact: the same words, the same key, run after run.
+
+    >>> artifact_key("progress", "pack pixels of 32 px")
+    'progress-pack-pixels-of-32-px'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
+
+
 class _ProgressArtifact:
-    """A progress bar in the Prefect UI, made when there is first something to show."""
+    """A progress bar in the Prefect UI, called after its task and made when there is first something to show."""
 
     def __init__(self) -> None:
         self._id: UUID | None = None
@@ -129,11 +142,18 @@ class _ProgressArtifact:
         percent = round(100 * fraction, 1)
         try:
             if self._id is None:
-                self._id = create_progress_artifact(percent, description=description)  # type: ignore[assignment]
+                key = artifact_key("progress", task_run.get_name() or "")
+                self._id = create_progress_artifact(percent, key, description)  # type: ignore[assignment]
             else:
                 update_progress_artifact(self._id, percent, description=description)
         except Exception:  # a server that is away for a moment must not stop a training
             logging.getLogger("cnn").debug("progress could not be shown", exc_info=True)
+
+
+def _may_pass(task: Task[..., Any], run: TaskRun, state: State) -> bool:
+    """Whether trying again can help: not against a wrong hash, a bad setting or a full disk."""
+    error = state.result(raise_on_failure=False)
+    return not isinstance(error, UserError) or isinstance(error, PassingError)
 
 
 def step(run_name: str | Callable[..., str]) -> Callable[[Callable[..., Result]], Task[..., Result]]:
@@ -153,6 +173,7 @@ def step(run_name: str | Callable[..., str]) -> Callable[[Callable[..., Result]]
             name=function.__name__.replace("_", " "),
             task_run_name=run_name,
             cache_policy=WhileIntact(),
+            retry_condition_fn=_may_pass,  # how often and after how long is Prefect's setting, see prefect.yaml
             result_serializer="json",
             cache_result_in_memory=False,
         )

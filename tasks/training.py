@@ -15,6 +15,7 @@ from cnn.hyperparameters import Design, FromScratch, Stage
 from cnn.learner import Classes, Learner
 from cnn.metrics import positive_class
 from cnn.models import fresh_model, transfer_model
+from cnn.progress import stopping_together
 from cnn.reports import write_report
 from cnn.training import train as train_model
 from cnn.weights import read_weights
@@ -96,14 +97,15 @@ def train_architectures(
     at_once = min(len(pick_devices(device)), len(recipes))
     pixels = {given: pack_pixels(dataset, given, store) for given in {each.input: None for each in recipes.values()}}
     running: dict[str, PrefectFuture[Reference]] = {}
-    for name, settings in recipes.items():
-        if len(running) >= at_once:
-            list(running.values())[-at_once].wait()
-        together = at_once == 1
-        running[name] = train_architecture.submit(
-            settings, pixels[settings.input], dataset, seed, device, together, store
-        )
-    results = {name: future.result(raise_on_failure=False) for name, future in running.items()}
+    with stopping_together():  # a run that is cancelled does not wait for trainings on other threads
+        for name, settings in recipes.items():
+            if len(running) >= at_once:
+                list(running.values())[-at_once].wait()
+            together = at_once == 1
+            running[name] = train_architecture.submit(
+                settings, pixels[settings.input], dataset, seed, device, together, store
+            )
+        results = {name: future.result(raise_on_failure=False) for name, future in running.items()}
     for result in results.values():
         if isinstance(result, BaseException) and not isinstance(result, UserError):
             raise result

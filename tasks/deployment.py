@@ -1,0 +1,47 @@
+"""The deployments of ``prefect.yaml``: what deploying them sets up, and how one process serves them all."""
+
+from pathlib import Path
+from typing import Any
+
+import prefect
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.deployments.runner import RunnerDeployment
+from prefect.events import DeploymentTriggerTypes
+from prefect.flows import load_flow_from_entrypoint
+from prefect.schedules import Schedule
+from pydantic import TypeAdapter
+
+from tasks.devices import LIMIT
+
+PREFECT_FILE = Path(__file__).resolve().parents[1] / "prefect.yaml"
+_TRIGGERS: TypeAdapter[list[DeploymentTriggerTypes]] = TypeAdapter(list[DeploymentTriggerTypes])
+
+
+def limit_gpus(gpus: int) -> None:
+    """Let at most so many GPUs be lent to trainings at a time, over all runs of this Prefect server."""
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(LIMIT, gpus)
+
+
+def serve(file: Path = PREFECT_FILE) -> None:
+    """Serve all deployments from this process, without a work pool, until it is stopped."""
+    described = yaml.safe_load(file.read_text())
+    for step in described["build"]:
+        limit_gpus(**step["tasks.deployment.limit_gpus"])
+    prefect.serve(*map(_deployment, described["deployments"]))
+
+
+def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
+    flow: Any = load_flow_from_entrypoint(entry["entrypoint"])
+    return flow.to_deployment(
+        entry["name"],
+        description=entry["description"],
+        tags=entry["tags"],
+        parameters=entry["parameters"],
+        schedules=[Schedule(**schedule) for schedule in entry["schedules"]],
+        concurrency_limit=ConcurrencyLimitConfig(**entry["concurrency_limit"]),
+        triggers=_TRIGGERS.validate_python(entry.get("triggers", [])),
+        job_variables=entry["work_pool"]["job_variables"],
+    )

@@ -1,0 +1,80 @@
+"""What a flow run is called, how it ends, and who hears of it when it ends badly."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import prefect
+from prefect import Flow
+from prefect.blocks.abstract import NotificationBlock
+from prefect.blocks.core import Block
+from prefect.client.schemas import FlowRun
+from prefect.runtime import flow_run
+from prefect.states import Completed, State
+
+from cnn.datasets import Dataset
+from cnn.errors import UserError
+from cnn.files import Reference
+from cnn.publication import new_pictures, read_manifest
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def flow(name: str) -> Callable[[Callable[Parameters, Result]], Flow[Parameters, Result]]:
+    """A Prefect flow whose runs are called after their data, and tell whoever wants to know when they end badly."""
+    hooks: Any = [_notify]
+    return prefect.flow(name=name, flow_run_name=_run_name, on_failure=hooks, on_crashed=hooks, on_cancellation=hooks)
+
+
+def _run_name() -> str:
+    """Name of the present flow run: which flow, from which data."""
+    return f"{flow_run.flow_name} from {Path(flow_run.parameters['settings'].data).stem}"
+
+
+def require_block(slug: str | None) -> None:
+    """Refuse a notification block that is not there: a run that fails should not find out.
+
+    Raises:
+        UserError: there is none, or it is of another kind.
+    """
+    if slug is None:
+        return
+    try:
+        block: Any = Block.load(slug)
+    except ValueError as error:
+        raise UserError(f"--notify {slug}: {error}; prefect block ls lists those that there are.") from error
+    if not isinstance(block, NotificationBlock):
+        raise UserError(f"--notify {slug}: expected a notification block, found {type(block).__name__}.")
+
+
+def too_few_new(dataset: Reference, known: list[Path], min_new: int) -> str | None:
+    """Why the pictures are not worth a training, as a sentence; None if ``min_new`` or more are new.
+
+    New are those that the last of the ``known`` versions was not made from; without one, all are.
+    """
+    if not known or (new := new_pictures(Dataset.open(dataset.path), known[-1])) >= min_new:
+        return None
+    since = f"{known[-1].parent.name} {known[-1].name}"
+    return f"{new} pictures are new since {since}, fewer than the {min_new} wanted: nothing was trained or published."
+
+
+def what_happened(version: Reference, known: list[Path]) -> str:
+    """What a run came to, as a sentence; ``known`` are the versions that there were when it began."""
+    manifest = read_manifest(version.path)
+    name = f"{manifest['name']} {manifest['version']}"
+    if version.path in known:
+        return f"Nothing has changed since {name}: nothing was trained or published."
+    return f"{name} is published and is {'' if manifest['promoted'] else 'not '}the champion. {manifest['why']}"
+
+
+def ended(message: str, version: Path) -> Any:
+    """A flow's last state: Completed with a message; whoever called the flow gets a reference to ``version``."""
+    return Completed(message=message, data=Reference.to(version, "model version"))
+
+
+async def _notify(flow: Flow[..., Any], run: FlowRun, state: State) -> None:
+    """Tell the notification block that the run's settings name, if they name one, how the run ended."""
+    if slug := run.parameters.get("settings", {}).get("notify"):
+        block: Any = await Block.aload(slug)
+        await block.notify(f"{run.name}: {state.name}. {state.message}", subject=f"{flow.name}: {state.name}")
