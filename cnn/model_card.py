@@ -29,15 +29,20 @@ _TOLD_OF_AN_EPOCH = (
 
 def history_rows(version: Path) -> list[dict[str, str]]:
     """The epochs that a published version was trained for, as table rows for people; the others are in its history."""
-    epochs = pq.read_table(version / "history.parquet").to_pylist()
+    told = pq.read_table(version / "history.parquet")
+    names = [name for name in _TOLD_OF_AN_EPOCH if name in told.column_names]
     return [
-        {
-            name.replace("_", " "): f"{epoch[name]:.4f}" if isinstance(epoch[name], float) else str(epoch[name])
-            for name in _TOLD_OF_AN_EPOCH
-            if epoch.get(name) is not None
-        }
-        for epoch in epochs
+        {name.replace("_", " "): _figure(epoch[name]) for name in names} for epoch in told.select(names).to_pylist()
     ]
+
+
+def _figure(value: float | None) -> str:
+    """A figure for people, with digits behind the point only if it may have some.
+
+    >>> _figure(3), _figure(0.25), _figure(None)
+    ('3', '0.2500', '')
+    """
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def summary(version: Path) -> str:

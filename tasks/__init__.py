@@ -6,7 +6,10 @@ import os
 # Read by Prefect at its import. The pipeline calls no address except for what it was asked to download.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "cnn")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # the first start takes 30 s
 
-logging.getLogger("cnn").setLevel(logging.INFO)  # what an epoch came to is worth a line
+from prefect.logging.handlers import APILogHandler
+
+_logger = logging.getLogger("cnn")
+_logger.setLevel(logging.INFO)  # what an epoch came to is worth a line
+_logger.addHandler(APILogHandler())  # Prefect's setting for this is read too early where a worker starts the run

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import prefect
-from prefect import Flow
+from prefect import Flow, runtime
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.client.schemas import FlowRun
-from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
 from cnn.datasets import Dataset
@@ -29,7 +28,8 @@ def flow(name: str) -> Callable[[Callable[Parameters, Result]], Flow[Parameters,
 
 def _run_name() -> str:
     """Name of the present flow run: which flow, from which data."""
-    return f"{flow_run.flow_name} from {Path(flow_run.parameters['settings'].data).stem}"
+    data = runtime.flow_run.parameters["settings"].data
+    return f"{runtime.flow_run.flow_name} from {Path(data).stem}"
 
 
 def require_block(slug: str | None) -> None:
@@ -56,7 +56,7 @@ def too_few_new(dataset: Reference, known: list[Path], min_new: int) -> str | No
     if not known or (new := new_pictures(Dataset.open(dataset.path), known[-1])) >= min_new:
         return None
     since = f"{known[-1].parent.name} {known[-1].name}"
-    return f"{new} pictures are new since {since}, fewer than the {min_new} wanted: nothing was trained or published."
+    return f"New pictures since {since}: {new} of the {min_new} wanted. Nothing was trained or published."
 
 
 def what_happened(version: Reference, known: list[Path]) -> str:
@@ -73,8 +73,8 @@ def ended(message: str, version: Path) -> Any:
     return Completed(message=message, data=Reference.to(version, "model version"))
 
 
-async def _notify(flow: Flow[..., Any], run: FlowRun, state: State) -> None:
+async def _notify(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
     """Tell the notification block that the run's settings name, if they name one, how the run ended."""
-    if slug := run.parameters.get("settings", {}).get("notify"):
+    if slug := flow_run.parameters.get("settings", {}).get("notify"):
         block: Any = await Block.aload(slug)
-        await block.notify(f"{run.name}: {state.name}. {state.message}", subject=f"{flow.name}: {state.name}")
+        await block.notify(f"{flow_run.name}: {state.name}. {state.message}", subject=f"{flow.name}: {state.name}")

@@ -46,7 +46,10 @@ def _train(
     return TrainedNetwork(**Reference.to(folder / "checkpoint.npz", "checkpoint").model_dump())
 
 
-@step("train {stage.trains}")
+_LEARNING = {"output": "output block", "all": "all layers"}
+
+
+@step(lambda parameters: f"train {_LEARNING[parameters['stage'].trains]}")
 def train(
     stage: Stage,
     inputs: Reference,

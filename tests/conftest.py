@@ -102,10 +102,15 @@ def run_flow(flow: Any, settings: Any, named: Callable[[str], str] = str) -> Run
 
     state = flow(settings, return_state=True)
     version = state.result()
+    wanted, before = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]}), None
     with get_client(sync_client=True) as client:
-        wanted = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
-        tasks = client.read_task_runs(flow_run_filter=wanted)
-    return Run(version.path, {named(task.name): str(task.state and task.state.name) for task in tasks})
+        while True:  # the server writes down what tasks did a moment after they did it
+            tasks = client.read_task_runs(flow_run_filter=wanted)
+            states = {named(task.name): str(task.state.name) for task in tasks if task.state and task.state.is_final()}
+            if len(states) == len(tasks) and states == before:
+                return Run(version.path, states)
+            before = states
+            time.sleep(0.2)
 
 
 def kill_in_mid_training(flow: str, store: Path, *arguments: str) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Run, kill_in_mid_training, run_flow, write_pictures
 from PIL import Image
+from prefect.utilities.schema_tools import validate
 
 from cnn import files
 from cnn.__main__ import Commands
@@ -281,18 +282,25 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_made(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--recipe", "fast"], "'tuned' or 'notebook'"),
-        (["--device", "tpu"], "--device tpu"),
-        (["--epochs", "0"], "greater than or equal to 1"),
-        (["--name", "No Such"], "--name No Such"),
-        (["--seed", "-1"], "--seed -1"),
-    ],
+    ("setting", "value"),
+    [("recipe", "fast"), ("device", "tpu"), ("epochs", 0), ("views", 65), ("name", "No Such"), ("seed", -1)],
 )
-def test_a_wrong_value_is_refused_with_what_would_be_right(arguments: list[str], words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        parse(HotdogSettings, arguments)
+def test_a_wrong_value_is_refused_in_the_same_words_by_the_form_and_by_the_command_line(
+    setting: str, value: object
+) -> None:
+    schema = hotdog.parameters.model_dump()  # what a deployment gives to the form, and to the server that checks it
+    (objection,) = validate({"settings": {setting: value}}, schema)
+    with pytest.raises(UserError) as refused:
+        parse(HotdogSettings, [f"--{setting}", str(value)])
+    assert str(refused.value) == f"--{setting} {value}: {objection.message}"
+
+
+def test_the_form_shows_plain_fields_with_help_and_defaults() -> None:
+    fields = hotdog.parameters.model_dump()["definitions"]["HotdogSettings"]["properties"]
+    assert set(fields) == set(HotdogSettings.model_fields)
+    assert all(field["description"] and "type" in field for field in fields.values())
+    assert fields["epochs"].items() >= {"type": "integer", "minimum": 1}.items() and "default" not in fields["epochs"]
+    assert fields["recipe"]["enum"] == ["tuned", "notebook"] and fields["recipe"]["default"] == "tuned"
 
 
 def test_the_environment_sets_nothing_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
