@@ -1,21 +1,23 @@
 """Which candidate becomes the champion, on the same pictures and on others."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import write_pictures
 
 from cnn.architectures import squeezenet
 from cnn.backend import mx
 from cnn.checkpoints import Checkpoint, save_checkpoint
-from cnn.datasets import Dataset
+from cnn.datasets import Dataset, prepare
 from cnn.errors import UserError
 from cnn.files import file_digest
 from cnn.hyperparameters import PRETRAINED
 from cnn.networks import initialise, parameters
-from cnn.publication import Candidate, champion, publish, read_manifest, versions
+from cnn.publication import Candidate, champion, new_pictures, publish, read_manifest, versions
 from cnn.reports import write_report
 
 CPU = [mx.cpu()]
@@ -39,6 +41,18 @@ def candidate(folder: Path, dataset: Dataset, always: int, digest: str = "d0") -
         "device": "cpu(0)",
     }
     return Candidate("food", PRETRAINED, checkpoint, report, dataset, 0, "f1", origin)
+
+
+def test_new_are_the_pictures_that_a_version_was_not_made_from(
+    drawn: Path, drawn_dataset: Dataset, tmp_path: Path
+) -> None:
+    version = publish(candidate(tmp_path, drawn_dataset, 0), tmp_path / "models", CPU)
+    assert new_pictures(drawn_dataset, version) == 0
+    photos = shutil.copytree(drawn, tmp_path / "photos")
+    write_pictures(photos / "train", 2, first=50, labels=("hotdog",))
+    (photos / "train" / "not_hotdog" / "0000.jpg").rename(photos / "train" / "not_hotdog" / "renamed.jpg")
+    (photos / "train" / "not_hotdog" / "0001.jpg").unlink()
+    assert new_pictures(prepare(photos, tmp_path / "more"), version) == 2
 
 
 def test_only_what_is_not_worse_becomes_champion(drawn_dataset: Dataset, tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""The deployments of prefect.yaml, as one process serves them."""
+
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.schemas.schedules import CronSchedule
+
+from flows.cifar import CifarSettings
+from flows.hotdog import HotdogSettings
+from tasks import deployment
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What would be served, by name, and under ``gpu`` how many GPUs are lent at a time."""
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(deployment, "limit_gpus", lambda gpus: found.update(gpu=gpus))
+    monkeypatch.setattr(deployment.prefect, "serve", lambda *each: found.update({one.name: one for one in each}))
+    deployment.serve()
+    return found
+
+
+def test_one_process_serves_what_the_file_describes(served: dict[str, Any]) -> None:
+    described = yaml.safe_load(deployment.PREFECT_FILE.read_text())
+    assert served.pop("gpu") == 1
+    assert set(served) == {entry["name"] for entry in described["deployments"]} == {"nightly", "weekly"}
+    for entry in described["deployments"]:
+        ours = served[entry["name"]]
+        assert ours.description == entry["description"] and ours.entrypoint == entry["entrypoint"]
+        assert set(ours.tags) == set(entry["tags"])
+        assert [schedule.schedule for schedule in ours.schedules] == [
+            CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"]) for schedule in entry["schedules"]
+        ]
+        assert ours.concurrency_limit == 1 and ours.concurrency_options.collision_strategy == "CANCEL_NEW"
+        assert ours.job_variables == entry["work_pool"]["job_variables"]
+    assert [trigger.expect for trigger in served["nightly"].triggers] == [{"photos.added"}]
+
+
+def test_the_parameters_are_settings_of_the_flows(served: dict[str, Any]) -> None:
+    for name, settings in (("nightly", HotdogSettings), ("weekly", CifarSettings)):
+        assert settings(**served[name].parameters["settings"])

@@ -1,0 +1,44 @@
+"""What every step has: names for its artifacts, and retries of what can succeed."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prefect import flow
+
+from cnn.errors import PassingError, UserError
+from cnn.files import Reference
+from tasks.steps import artifact_key, step
+
+
+@given(st.text(), st.text())
+def test_artifact_keys_are_what_prefect_takes(first: str, second: str) -> None:
+    key = artifact_key("progress", first, second)
+    assert set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and key.startswith("progress")
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (PassingError("a dead network"), 3),
+        (OSError("anything unforeseen"), 3),
+        (UserError("a wrong hash"), 1),
+    ],
+)
+def test_only_what_can_succeed_is_tried_again(tmp_path: Path, error: Exception, tries: int) -> None:
+    tried = []
+
+    @step("fail")
+    def fail(file: Path) -> Reference:
+        tried.append(file)
+        raise error
+
+    @flow
+    def failing() -> None:
+        fail.with_options(retries=2, retry_delay_seconds=0)(tmp_path)
+
+    with pytest.raises(type(error)):
+        failing()
+    assert len(tried) == tries
