@@ -87,8 +87,8 @@ def _origin(manifest: dict[str, Any]) -> str:
     return f"""- Data: {data["source"]} ({counts}). {data["split"]}
 - Left out: {data["left_out"]} files that could not be used, {data["duplicates"]} that stood on both sides.
 - Weights at the start: {start}
-- Recipe `{manifest["recipe"]["name"]}`, seed {manifest["seed"]}, trained on {manifest["device"]} with MXNet
-  {manifest["software"]["mxnet"]}; `manifest.json` holds every setting and digest."""
+- Recipe `{manifest["recipe"]["name"]}`, seed {manifest["seed"]}, trained on {manifest["device"]} with \
+MXNet {manifest["software"]["mxnet"]}; `manifest.json` holds every setting and digest."""
 
 
 def _preprocessing(given: dict[str, Any]) -> str:
@@ -96,12 +96,15 @@ def _preprocessing(given: dict[str, Any]) -> str:
     if given["mean"]:
         mean, std = ([round(value, 3) for value in given[name]] for name in ("mean", "std"))
         scaled = f"/255, mean {mean}, std {std}"
-    return f"""Input: the picture's shorter side resized to {given["short_side"]} px, the middle {given["crop"]} ×
+    return f"""Input: the picture's shorter side resized to {given["short_side"]} px, the middle {given["crop"]} × \
 {given["crop"]} px, RGB, {scaled}. Output: logits in the order of `classes.json`."""
 
 
 def model_card(manifest: dict[str, Any], compared: list[dict[str, str]]) -> str:
-    """Markdown from a manifest, and from the rows of the comparison that the network came out of as best."""
+    """Markdown from a manifest, and from the rows of the comparison that the network came out of as best.
+
+    A paragraph is a line: the Prefect UI breaks lines where the text does.
+    """
     about = f"class {manifest['positive']}" if manifest["positive"] else "the mean over all classes"
     notes = "".join(f"\n> {note}\n" for note in manifest["notes"])
     architecture, classes = manifest["architecture"], len(manifest["classes"])
@@ -113,7 +116,7 @@ Network `{architecture}` that tells apart: {", ".join(manifest["classes"])}. Pub
 
 {_table(metrics_rows(manifest["metrics"]))}
 {comparison}
-Precision, recall and F1 are about {about}. Whatever was chosen was chosen on validation.
+Precision, recall and F1 are about {about}. Whatever was chosen was chosen on validation. \
 {" ".join(_untested(manifest))}
 
 **Champion:** {"yes" if manifest["promoted"] else "no"}. {manifest["why"]}
@@ -127,12 +130,12 @@ Precision, recall and F1 are about {about}. Whatever was chosen was chosen on va
     python -m cnn classify PICTURE
 
 {_preprocessing(manifest["input"])}
-`{architecture}.params` loads into `cnn.architectures.{architecture}({classes})`{zoo},
-`{architecture}-symbol.json` with `{architecture}-0000.params` into `gluon.SymbolBlock.imports`,
+`{architecture}.params` loads into `cnn.architectures.{architecture}({classes})`{zoo}, \
+`{architecture}-symbol.json` with `{architecture}-0000.params` into `gluon.SymbolBlock.imports`, \
 `{architecture}.onnx` into onnxruntime.
 
 ## Limits
 
-It knows only these classes and answers with one of them whatever the picture shows. Its figures hold for pictures
-like those it was trained on.
+It knows only these classes and answers with one of them whatever the picture shows. \
+Its figures hold for pictures like those it was trained on.
 """

@@ -166,6 +166,8 @@ def server(tmp_path: Path, weights_file: Path) -> Iterator[Server]:
         "PYTHONPATH": str(tmp_path / "watch"),
         "CALLS_OUTSIDE": str(tmp_path / "calls"),
     }
+    if database := os.environ.get("TEST_DATABASE_URL"):  # an empty PostgreSQL database, and not SQLite
+        environment["PREFECT_API_DATABASE_CONNECTION_URL"] = database
     command = (sys.executable, "-m", "prefect")
     with (
         process(*command, "server", "start", "--port", str(port), environment=environment, log=tmp_path / "server.log"),
