@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from cnn.architectures import ARCHITECTURES, require_architecture, require_side
 from cnn.commandline import run_flow
 from cnn.comparison import best_of
+from cnn.files import Reference
 from cnn.hyperparameters import Recipe
 from cnn.publication import versions
 from cnn.recipes import cifar_recipe
@@ -42,7 +43,7 @@ class CifarSettings(FlowSettings):
 
 
 @flow(name="cifar")
-def cifar(settings: CifarSettings = CifarSettings()) -> publishing.ModelVersion:  # noqa: B008  (frozen)
+def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008  (frozen)
     """Small pictures in, the best of several networks out; each step is cached and shows in the Prefect UI."""
     settings.check()
     runs.require_block(settings.notify)

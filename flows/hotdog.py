@@ -9,6 +9,7 @@ from pydantic import Field
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
 from cnn.commandline import run_flow
+from cnn.files import Reference
 from cnn.hyperparameters import PRETRAINED
 from cnn.publication import versions
 from cnn.recipes import hotdog_recipe
@@ -47,7 +48,7 @@ class HotdogSettings(FlowSettings):
 
 
 @flow(name="hotdog")
-def hotdog(settings: HotdogSettings = HotdogSettings()) -> publishing.ModelVersion:  # noqa: B008  (frozen)
+def hotdog(settings: HotdogSettings = HotdogSettings()) -> Reference:  # noqa: B008  (frozen)
     """Photos in, published classifier out; each step is cached and shows in the Prefect UI."""
     settings.check()
     runs.require_block(settings.notify)

@@ -1,5 +1,6 @@
 """The deployments of ``prefect.yaml``: what deploying them sets up, and how one process serves them all."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ def serve(file: Path = PREFECT_FILE) -> None:
     described = yaml.safe_load(file.read_text())
     for step in described["build"]:
         limit_gpus(**step["tasks.deployment.limit_gpus"])
+    for entry in described["deployments"]:
+        os.environ |= entry["work_pool"]["job_variables"]["env"]  # the runs are children of this process
     prefect.serve(*map(_deployment, described["deployments"]))
 
 
@@ -43,5 +46,4 @@ def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
         schedules=[Schedule(**schedule) for schedule in entry["schedules"]],
         concurrency_limit=ConcurrencyLimitConfig(**entry["concurrency_limit"]),
         triggers=_TRIGGERS.validate_python(entry.get("triggers", [])),
-        job_variables=entry["work_pool"]["job_variables"],
     )

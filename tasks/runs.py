@@ -69,7 +69,7 @@ def what_happened(version: Reference, known: list[Path]) -> str:
 
 
 def ended(message: str, version: Path) -> Any:
-    """A flow's last state: Completed with a message; whoever called the flow gets a reference to ``version``."""
+    """A flow's last state: Completed with a message; whoever calls the flow gets a reference to ``version``."""
     return Completed(message=message, data=Reference.to(version, "model version"))
 
 

@@ -277,6 +277,8 @@ def check_a_cancelled_run(server: Server, webhook: str, messages: list[str]) -> 
     finished = set(server.folder.glob("store/training/*/state.npz"))
     run = server.start(**wanted)
     eventually(lambda: set(server.folder.glob("store/training/*/state.npz")) - finished)
+    late = server.wait(server.start().id)
+    assert message(late).startswith("Cancelled: Deployment concurrency limit"), message(late)
     server.client.set_flow_run_state(run.id, Cancelling())
     run = server.wait(run.id)
     assert run.state and run.state.name == "Cancelled"
