@@ -50,6 +50,7 @@ VARIANTS = [AS_WRITTEN, *RECIPES, ABLATIONS]
 DIFFERENCES = (
     ("input", "noise"),
     ("initializer",),
+    ("batch_size",),
     ("mirror",),
     ("shift",),
     ("learning_rate", "momentum"),

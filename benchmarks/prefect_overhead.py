@@ -2,7 +2,7 @@
 
     python benchmarks/prefect_overhead.py [--repeats 3] [--tasks 50]
 
-``python flows/hotdog.py`` is started on a folder of four pictures and stopped when its first task, which only reads
+``python flows/hotdog.py`` is started on a zip of eight pictures and stopped when its first task, which only reads
 them, has ended: with a Prefect that was never started before, with one that was, and with a server that is running.
 Then a flow of tasks that do nothing is run twice: the second time all of them come from the cache.
 """
@@ -64,8 +64,10 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
     ) as run:
         assert run.stdout
         next(line for line in run.stdout if "Check out the dashboard" in line)
-        yield environment | {"PREFECT_API_URL": f"http://127.0.0.1:{PORT}/api"}
-        run.terminate()
+        try:
+            yield environment | {"PREFECT_API_URL": f"http://127.0.0.1:{PORT}/api"}
+        finally:
+            run.terminate()
 
 
 @step("task {number}")

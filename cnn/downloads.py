@@ -22,11 +22,16 @@ _BLOCK = 1 << 18
 
 
 class _Failed(Exception):
-    """Why one address did not give the file."""
+    """Why one address did not give the file, and whether it may give it later."""
+
+    def __init__(self, reason: str, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
 
 
-class _WrongContent(_Failed):
-    """It gave another file: asking it again would bring the same."""
+def _refused(response: requests.Response) -> _Failed:
+    busy = response.status_code == requests.codes.too_many_requests
+    return _Failed(f"HTTP {response.status_code}", passing=busy or response.status_code >= 500)
 
 
 def is_url(address: str) -> bool:
@@ -61,24 +66,25 @@ def why_failed(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _answer(address: str) -> str | None:
+def _answer(address: str) -> _Failed | None:
     """Why an address will not give its file, or None if it looks as if it would."""
     if not is_url(address):
-        return None if Path(address).expanduser().is_file() else "no such file"
+        return None if Path(address).expanduser().is_file() else _Failed("no such file")
     try:
         with requests.get(address, stream=True, timeout=(_CONNECT_SECONDS, _SILENCE_SECONDS)) as response:
-            return None if response.ok else f"HTTP {response.status_code}"
+            return None if response.ok else _refused(response)
     except requests.RequestException as error:
-        return why_failed(error)
+        return _Failed(why_failed(error), passing=True)
 
 
-def probe(candidates: Iterable[str]) -> dict[str, str | None]:
+def probe(candidates: Iterable[str]) -> dict[str, _Failed | None]:
     """Ask all addresses at once whether they answer: address → None, or why not. Takes 10 s at most.
 
     >>> probe(["/no/such/file"])
-    {'/no/such/file': 'no such file'}
+    {'/no/such/file': _Failed('no such file')}
     """
-    answers: dict[str, str | None] = dict.fromkeys(candidates, f"no answer within {_PROBE_SECONDS:.0f} s")
+    silence = _Failed(f"no answer within {_PROBE_SECONDS:.0f} s", passing=True)
+    answers: dict[str, _Failed | None] = dict.fromkeys(candidates, silence)
     threads = [
         # daemon threads: a name look-up that hangs must not keep the process from ending
         threading.Thread(target=lambda a=address: answers.__setitem__(a, _answer(a)), daemon=True)
@@ -118,12 +124,12 @@ def _download(address: str, file: CatalogFile, partial: Path) -> None:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
                 return  # nothing is missing: the digest decides
             if not response.ok:
-                raise _Failed(f"HTTP {response.status_code}")
+                raise _refused(response)
             expected = int(response.headers.get("Content-Length", 0)) + have
             with progress_bar(f"downloading {file.name}", expected or file.size, "B") as advance:
                 _receive(response, partial, advance)
     except requests.RequestException as error:
-        raise _Failed(f"{why_failed(error)}; what has come is kept and resumed") from error
+        raise _Failed(f"{why_failed(error)}; what has come is kept and resumed", passing=True) from error
 
 
 def _bring(address: str, file: CatalogFile, target: Path) -> None:
@@ -138,7 +144,7 @@ def _bring(address: str, file: CatalogFile, target: Path) -> None:
     _download(address, file, partial)
     try:
         _verify(partial, file)
-    except _WrongContent:
+    except _Failed:
         partial.unlink()
         if not resumed:
             raise
@@ -150,7 +156,7 @@ def _bring(address: str, file: CatalogFile, target: Path) -> None:
 def _verify(path: Path, file: CatalogFile) -> None:
     found = file_digest(path, file.algorithm)
     if found != file.digest:
-        raise _WrongContent(
+        raise _Failed(
             f"{file.algorithm} is {found[:12]}… and not {file.digest[:12]}…, {path.stat().st_size:,} bytes came"
         )
 
@@ -173,21 +179,20 @@ def obtain(files: Sequence[CatalogFile], folder: Path, mirror: str | None, inste
             return folder / file.name
     folder.mkdir(parents=True, exist_ok=True)
     answers = probe(address for file in files for address in addresses(file, mirror))
-    tried: list[str] = []
-    hopeless = True
+    tried: dict[str, _Failed] = {}
     for file in files:
         for address in addresses(file, mirror):
             try:
-                if answers[address]:
-                    raise _Failed(answers[address])
+                if failure := answers[address]:
+                    raise failure
                 _bring(address, file, folder / file.name)
             except _Failed as failure:
                 logger.warning("%s: %s", address, failure)
-                tried.append(f"{address} ({failure})")
-                hopeless = hopeless and isinstance(failure, _WrongContent)
+                tried[address] = failure
             else:
                 logger.info("%s: brought from %s and verified", file.name, address)
                 return folder / file.name
     names = " or ".join(file.name for file in files)
-    error = UserError if hopeless else PassingError
-    raise error(f"{names} cannot be had: tried {'; '.join(tried) or 'nothing'}. {instead}")
+    told = "; ".join(f"{address} ({failure})" for address, failure in tried.items())
+    error = PassingError if any(failure.passing for failure in tried.values()) else UserError
+    raise error(f"{names} cannot be had: tried {told or 'nothing'}. {instead}")

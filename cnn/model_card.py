@@ -22,15 +22,13 @@ def metrics_rows(metrics: dict[str, dict[str, float]]) -> list[dict[str, str]]:
     ]
 
 
-_TOLD_OF_AN_EPOCH = (
-    "stage", "epoch", "train_loss", "train_accuracy", "validation_accuracy", "validation_f1",
-)  # fmt: skip
+_EPOCH_COLUMNS = ("stage", "epoch", "train_loss", "train_accuracy", "validation_accuracy", "validation_f1")
 
 
 def history_rows(version: Path) -> list[dict[str, str]]:
-    """The epochs that a published version was trained for, as table rows for people; the others are in its history."""
+    """The epochs of a published version as table rows for people; ``history.parquet`` has all their figures."""
     told = pq.read_table(version / "history.parquet")
-    names = [name for name in _TOLD_OF_AN_EPOCH if name in told.column_names]
+    names = [name for name in _EPOCH_COLUMNS if name in told.column_names]
     return [
         {name.replace("_", " "): _figure(epoch[name]) for name in names} for epoch in told.select(names).to_pylist()
     ]

@@ -25,7 +25,10 @@ class Stopped(BaseException):
 
 @contextmanager
 def stopping_together() -> Iterator[None]:
-    """If the block is left by an exception, end all work with progress that was begun in it, on whatever thread."""
+    """If the block is left by an exception, work that was begun in it, on whatever thread, ends at its next step.
+
+    A step is one of progress, or of waiting (`end_if_stopped`).
+    """
     event = threading.Event()
     token = _stopped.set(event)
     try:
@@ -47,6 +50,12 @@ def observed_by(observer: Observer) -> Iterator[None]:
         _observer.reset(token)
 
 
+def end_if_stopped() -> None:
+    """Raise `Stopped` if the present work is to end."""
+    if (stopped := _stopped.get()) and stopped.is_set():
+        raise Stopped("nobody waits for it any more")
+
+
 @contextmanager
 def progress_bar(description: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     """Give a function that advances the bar by so many units; the bar shows only in a terminal.
@@ -56,7 +65,7 @@ def progress_bar(description: str, total: int | None, unit: str) -> Iterator[Cal
     >>> with progress_bar("decoding", total=2, unit="picture") as advance:
     ...     advance(2)
     """
-    observer, reported, stopped = _observer.get(), 0.0, _stopped.get()
+    observer, reported = _observer.get(), 0.0
     with tqdm(
         desc=description,
         total=total,
@@ -69,8 +78,7 @@ def progress_bar(description: str, total: int | None, unit: str) -> Iterator[Cal
 
         def advance(count: int) -> None:
             nonlocal done, reported
-            if stopped and stopped.is_set():
-                raise Stopped(description)
+            end_if_stopped()
             done += count
             bar.update(count)
             now = time.monotonic()

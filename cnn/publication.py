@@ -158,8 +158,7 @@ def _pictures_table(dataset: Dataset) -> pa.Table:
 
 def new_pictures(dataset: Dataset, version: Path) -> int:
     """How many pictures of ``dataset`` a published version was not made from."""
-    file = version / _PICTURES_FILE  # 0.1's first versions have none
-    known = set(pq.read_table(file)["id"].to_pylist()) if file.exists() else set()
+    known = set(pq.read_table(version / _PICTURES_FILE)["id"].to_pylist())
     return sum(id_ not in known for split in dataset.splits for id_ in dataset.ids_and_labels(split)[0])
 
 

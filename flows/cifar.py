@@ -18,7 +18,6 @@ from cnn.publication import versions
 from cnn.recipes import cifar_recipe
 from cnn.settings import MIRROR, FlowSettings, model_name
 from tasks import fetching, preparing, publishing, runs, training
-from tasks.runs import flow
 
 Architecture = Annotated[
     str, AfterValidator(require_architecture), Field(json_schema_extra={"enum": list(ARCHITECTURES)})
@@ -42,7 +41,7 @@ class CifarSettings(FlowSettings):
     side: int | None = Field(None, ge=1, le=1024, description="px to which pictures are resized; default: the recipe's")
 
 
-@flow(name="cifar")
+@runs.flow(name="cifar")
 def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008  (frozen)
     """Small pictures in, the best of several networks out; each step is cached and shows in the Prefect UI."""
     settings.check()
@@ -57,12 +56,12 @@ def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008
 
     data = fetching.choose_data(settings.data, store, mirror)
     name = model_name(data, settings.name)
-    known = versions(models / name)
+    published = versions(models / name)
 
     source = fetching.fetch_data(data, store, mirror, seed)
     dataset = preparing.prepare(source, store, second_part_validates=settings.recipe == "notebook")
-    if reason := runs.too_few_new(dataset, known, settings.min_new):
-        return runs.ended(reason, known[-1])
+    if reason := runs.too_few_new(dataset, published, settings.min_new):
+        return runs.ended(reason, published[-1])
     checkpoints, failures = training.train_architectures(recipes, dataset, seed, device, store)
     reports = {
         name: training.evaluate(checkpoint, recipes[name].design, dataset, None, device, store)
@@ -85,7 +84,7 @@ def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008
         models=models,
     )
     training.complain(failures, version)
-    return runs.ended(runs.what_happened(version, known), version.path)
+    return runs.ended(runs.what_happened(version, published), version.path)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from cnn.publication import versions
 from cnn.recipes import hotdog_recipe
 from cnn.settings import MIRROR, FlowSettings, model_name
 from tasks import fetching, preparing, publishing, runs, training
-from tasks.runs import flow
 
 
 class HotdogSettings(FlowSettings):
@@ -47,7 +46,7 @@ class HotdogSettings(FlowSettings):
         fetching.check_weights(self.weights)
 
 
-@flow(name="hotdog")
+@runs.flow(name="hotdog")
 def hotdog(settings: HotdogSettings = HotdogSettings()) -> Reference:  # noqa: B008  (frozen)
     """Photos in, published classifier out; each step is cached and shows in the Prefect UI."""
     settings.check()
@@ -60,13 +59,13 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> Reference:  # noqa: B
     data = fetching.choose_data(settings.data, store, mirror)
     weights_name = fetching.choose_weights(settings.weights, data, store, mirror)
     name = model_name(data, settings.name)
-    known = versions(models / name)
+    published = versions(models / name)
 
     source = fetching.fetch_data(data, store, mirror, seed)
     dataset = preparing.prepare(source, store, second_part_validates=settings.recipe == "notebook")
     preparing.check_positive(dataset, positive)
-    if reason := runs.too_few_new(dataset, known, settings.min_new):
-        return runs.ended(reason, known[-1])
+    if reason := runs.too_few_new(dataset, published, settings.min_new):
+        return runs.ended(reason, published[-1])
     weights = fetching.fetch_weights(weights_name, store, mirror, seed)
     checkpoint = weights
     for stage in recipe.stages:
@@ -79,7 +78,7 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> Reference:  # noqa: B
     version = publishing.publish(
         name, PRETRAINED, checkpoint, report, source, dataset, weights, recipe, positive, seed, device, models
     )
-    return runs.ended(runs.what_happened(version, known), version.path)
+    return runs.ended(runs.what_happened(version, published), version.path)
 
 
 if __name__ == "__main__":

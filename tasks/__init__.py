@@ -6,6 +6,7 @@ import os
 # Read by Prefect at its import. The pipeline calls no address except for what it was asked to download.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")  # `cnn` also works outside flows
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # the first start takes 30 s
 
 from prefect.logging.handlers import APILogHandler

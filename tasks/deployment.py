@@ -12,8 +12,10 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentTriggerTypes
 from prefect.flows import load_flow_from_entrypoint
 from prefect.schedules import Schedule
+from prefect.settings import PREFECT_API_URL
 from pydantic import TypeAdapter
 
+from cnn.errors import UserError
 from tasks.devices import LIMIT
 
 PREFECT_FILE = Path(__file__).resolve().parents[1] / "prefect.yaml"
@@ -27,7 +29,17 @@ def limit_gpus(gpus: int) -> None:
 
 
 def serve(file: Path = PREFECT_FILE) -> None:
-    """Serve all deployments from this process, without a work pool, until it is stopped."""
+    """Serve all deployments from this process, without a work pool, until it is stopped.
+
+    Raises:
+        UserError: no server is named.
+    """
+    if not PREFECT_API_URL.value():
+        raise UserError(
+            "PREFECT_API_URL is not set, and schedules fire on a server only: start one with prefect server start, "
+            "and set it to http://127.0.0.1:4200/api."
+        )
+    os.chdir(file.parent)  # entry points and folders are named from there
     described = yaml.safe_load(file.read_text())
     for step in described["build"]:
         limit_gpus(**step["tasks.deployment.limit_gpus"])

@@ -8,9 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 
 from cnn.backend import Device
+from cnn.errors import UserError
+from cnn.progress import end_if_stopped
 
 #: Name of the Prefect concurrency limit that holds across machines; where it does not exist, the locks alone hold.
 LIMIT = "gpu"
@@ -34,6 +37,7 @@ def _take_free(devices: Sequence[Device]) -> tuple[Device, IO[str]]:
         for device in devices:
             if lock := _lock(device):
                 return device, lock
+        end_if_stopped()
         time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
@@ -54,5 +58,11 @@ def lent(devices: Sequence[Device], together: bool = True) -> Iterator[list[Devi
             device, lock = _take_free(choice)
             stack.enter_context(lock)
             taken.append(device)
-        stack.enter_context(concurrency(LIMIT, occupy=len(taken), strict=False))
+        try:
+            stack.enter_context(concurrency(LIMIT, occupy=len(taken), strict=False))
+        except ConcurrencySlotAcquisitionError as error:
+            raise UserError(
+                f"{len(taken)} GPUs are wanted together and Prefect's limit {LIMIT!r} does not lend them: set gpus in "
+                f"prefect.yaml to how many there are, and deploy again."
+            ) from error
         yield taken

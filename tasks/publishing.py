@@ -115,7 +115,7 @@ def _show(version: Path) -> None:
     tables = {
         "metrics": metrics_rows(manifest["metrics"]),
         "epochs": history_rows(version),
-        "comparison": comparison_rows(version),
+        "architectures": comparison_rows(version),
     }
     for what, rows in tables.items():
         if rows:

@@ -29,7 +29,7 @@ def flow(name: str) -> Callable[[Callable[Parameters, Result]], Flow[Parameters,
 def _run_name() -> str:
     """Name of the present flow run: which flow, from which data."""
     data = runtime.flow_run.parameters["settings"].data
-    return f"{runtime.flow_run.flow_name} from {Path(data).stem}"
+    return f"{runtime.flow_run.flow_name} from {Path(data).absolute().stem}"
 
 
 def require_block(slug: str | None) -> None:
@@ -48,24 +48,29 @@ def require_block(slug: str | None) -> None:
         raise UserError(f"--notify {slug}: expected a notification block, found {type(block).__name__}.")
 
 
-def too_few_new(dataset: Reference, known: list[Path], min_new: int) -> str | None:
+def too_few_new(dataset: Reference, published: list[Path], min_new: int) -> str | None:
     """Why the pictures are not worth a training, as a sentence; None if ``min_new`` or more are new.
 
-    New are those that the last of the ``known`` versions was not made from; without one, all are.
+    New are those that the last of the ``published`` versions was not made from; without one, all are.
     """
-    if not known or (new := new_pictures(Dataset.open(dataset.path), known[-1])) >= min_new:
+    if not (published and min_new):
         return None
-    since = f"{known[-1].parent.name} {known[-1].name}"
+    new = new_pictures(Dataset.open(dataset.path), published[-1])
+    if new >= min_new:
+        return None
+    since = f"{published[-1].parent.name} {published[-1].name}"
     return f"New pictures since {since}: {new} of the {min_new} wanted. Nothing was trained or published."
 
 
-def what_happened(version: Reference, known: list[Path]) -> str:
-    """What a run came to, as a sentence; ``known`` are the versions that there were when it began."""
+def what_happened(version: Reference, published: list[Path]) -> str:
+    """What a run came to, as a sentence; ``published`` are the versions that there were when it began."""
     manifest = read_manifest(version.path)
     name = f"{manifest['name']} {manifest['version']}"
-    if version.path in known:
-        return f"Nothing has changed since {name}: nothing was trained or published."
-    return f"{name} is published and is {'' if manifest['promoted'] else 'not '}the champion. {manifest['why']}"
+    if version.path not in published:
+        return f"{name} is published and is {'' if manifest['promoted'] else 'not '}the champion. {manifest['why']}"
+    if version.path == published[-1]:
+        return f"Nothing has changed since {name}: nothing was published."
+    return f"From this data and these settings {name} was made: nothing was published."
 
 
 def ended(message: str, version: Path) -> Any:

@@ -152,8 +152,7 @@ class _ProgressArtifact:
 
 def _may_pass(task: Task[..., Any], run: TaskRun, state: State) -> bool:
     """Whether trying again can help: not against a wrong hash, a bad setting or a full disk."""
-    error = state.result(raise_on_failure=False)
-    return not isinstance(error, UserError) or isinstance(error, PassingError)
+    return isinstance(state.result(raise_on_failure=False), PassingError)
 
 
 def step(run_name: str | Callable[..., str]) -> Callable[[Callable[..., Result]], Task[..., Result]]:

@@ -102,15 +102,17 @@ def run_flow(flow: Any, settings: Any, named: Callable[[str], str] = str) -> Run
 
     state = flow(settings, return_state=True)
     version = state.result()
+    deadline = time.monotonic() + 120
     wanted, before = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]}), None
     with get_client(sync_client=True) as client:
-        while True:  # the server writes down what tasks did a moment after they did it
+        while time.monotonic() < deadline:  # the server writes down what tasks did a moment after they did it
             tasks = client.read_task_runs(flow_run_filter=wanted)
             states = {named(task.name): str(task.state.name) for task in tasks if task.state and task.state.is_final()}
             if len(states) == len(tasks) and states == before:
                 return Run(version.path, states)
             before = states
             time.sleep(0.2)
+    raise TimeoutError(f"not all tasks have ended: {before}")
 
 
 def kill_in_mid_training(flow: str, store: Path, *arguments: str) -> None:

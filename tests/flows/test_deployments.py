@@ -254,7 +254,7 @@ def check_the_first_run(server: Server) -> None:
 
 def check_unchanged_data(server: Server) -> None:
     run = server.wait(server.start().id)
-    assert message(run) == "Completed: Nothing has changed since hotdog v0001: nothing was trained or published."
+    assert message(run) == "Completed: Nothing has changed since hotdog v0001: nothing was published."
     eventually(lambda: set(server.tasks(run).values()) == {"Cached"})
 
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from prefect.client.schemas.schedules import CronSchedule
 
+from cnn.errors import UserError
 from flows.cifar import CifarSettings
 from flows.hotdog import HotdogSettings
 from tasks import deployment
@@ -19,6 +20,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(deployment, "limit_gpus", lambda gpus: found.update(gpu=gpus))
     monkeypatch.setattr(deployment.prefect, "serve", lambda *each: found.update({one.name: one for one in each}))
     monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(os, "chdir", lambda folder: None)
+    monkeypatch.setattr(deployment.PREFECT_API_URL, "value", lambda: "http://127.0.0.1:4200/api")
     deployment.serve()
     return found
 
@@ -37,6 +40,12 @@ def test_one_process_serves_what_the_file_describes(served: dict[str, Any]) -> N
         assert ours.concurrency_limit == 1 and ours.concurrency_options.collision_strategy == "CANCEL_NEW"
         assert os.environ.items() >= entry["work_pool"]["job_variables"]["env"].items()
     assert [trigger.expect for trigger in served["nightly"].triggers] == [{"photos.added"}]
+
+
+def test_without_a_server_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployment.PREFECT_API_URL, "value", lambda: None)
+    with pytest.raises(UserError, match="PREFECT_API_URL is not set"):
+        deployment.serve()
 
 
 def test_the_parameters_are_settings_of_the_flows(served: dict[str, Any]) -> None:

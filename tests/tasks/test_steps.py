@@ -23,7 +23,7 @@ def test_artifact_keys_are_what_prefect_takes(first: str, second: str) -> None:
     ("error", "tries"),
     [
         (PassingError("a dead network"), 3),
-        (OSError("anything unforeseen"), 3),
+        (ValueError("a mistake of ours"), 1),
         (UserError("a wrong hash"), 1),
     ],
 )
