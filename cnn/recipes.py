@@ -69,7 +69,7 @@ CIFAR_RECIPES: dict[RecipeName, dict[str, dict[str, Any]]] = {
     "notebook": {"vgg": {"learning_rate": 0.05}},
     "tuned": {
         "": {
-            "input": Input.whole(32),  # [7.6, with 48 px] stretching each picture by itself hides how bright and how flat it was
+            "input": Input.whole(32),  # [7.6, with 48 px] stretching a picture hides how bright and how flat it was
             "noise": 0.0,  # [with input] the next two vary the pictures more
             "mirror": True,  # [-0.3] none of the ten classes has a side
             "shift": 2,  # [-1.0]
