@@ -84,7 +84,7 @@ CIFAR_RECIPES: dict[RecipeName, dict[str, dict[str, Any]]] = {
         },
         "alexnet": {
             "input": Input.whole(48),  # its first layer's stride of 4 leaves 8 × 8 of 32 px, and 12 × 12 of 48
-            "batch_size": 128,  # half as many updates of its 24 million parameters
+            "batch_size": 128,  # [2.4] and a quarter faster: half as many updates of its 24 million parameters
             "shift": 3,
         },
         "squeezenet": {
