@@ -107,12 +107,12 @@ def run_flow(flow: Any, settings: Any, named: Callable[[str], str] = str) -> Run
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:  # the server writes down what tasks did a moment after they did it
             tasks = client.read_task_runs(flow_run_filter=wanted)
-            states = {named(task.name): str(task.state.name) for task in tasks if task.state and task.state.is_final()}
-            if len(states) == len(tasks) and states == before:
-                return Run(version.path, states)
-            before = states
+            ended = [(named(task.name), str(task.state.name)) for task in tasks if task.state and task.state.is_final()]
+            if len(ended) == len(tasks) and ended == before:
+                return Run(version.path, dict(ended))
+            before = ended
             time.sleep(0.2)
-    raise TimeoutError(f"not all tasks have ended: {before}")
+    raise TimeoutError(f"of the tasks only these have ended: {before}")
 
 
 def kill_in_mid_training(flow: str, store: Path, *arguments: str) -> None:

@@ -206,7 +206,8 @@ def test_retraining_on_a_schedule(server: Server, heard: tuple[str, list[str]]) 
         check_the_first_run(server)
         check_unchanged_data(server)
         check_a_photo_more(server)
-        check_a_cancelled_run(server, *heard)
+        check_a_failed_run(server, *heard)
+        check_a_cancelled_run(server, heard[1])
     calls = server.folder / "calls"
     # Prefect's server looks up what kinds of workers there are; nobody else calls anybody
     assert not calls.exists() or all("server start" in call for call in calls.read_text().splitlines())
@@ -271,8 +272,16 @@ def check_a_photo_more(server: Server) -> None:
     assert manifest["data"]["counts"]["train"] == {"hotdog": 9, "not_hotdog": 8}
 
 
-def check_a_cancelled_run(server: Server, webhook: str, messages: list[str]) -> None:
+def check_a_failed_run(server: Server, webhook: str, messages: list[str]) -> None:
     subprocess.run([sys.executable, "-c", MAKE_BLOCK, webhook], env=server.environment, check=True)
+    nowhere = str(server.folder / "nowhere")
+    run = server.wait(server.start(data=nowhere, notify="custom-webhook/ops").id)  # a retry would wait for a minute
+    assert message(run).startswith("Failed: ") and nowhere in message(run), message(run)
+    assert eventually(lambda: messages)[0].startswith("hotdog from nowhere: Failed.")
+    messages.clear()
+
+
+def check_a_cancelled_run(server: Server, messages: list[str]) -> None:
     wanted = {"finetune": 40, "notify": "custom-webhook/ops"}
     finished = set(server.folder.glob("store/training/*/state.npz"))
     run = server.start(**wanted)
