@@ -107,7 +107,8 @@ def run_flow(flow: Any, settings: Any, named: Callable[[str], str] = str) -> Run
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:  # the server writes down what tasks did a moment after they did it
             tasks = client.read_task_runs(flow_run_filter=wanted)
-            ended = [(named(task.name), str(task.state.name)) for task in tasks if task.state and task.state.is_final()]
+            final = (task for task in tasks if task.state and task.state.is_final())
+            ended = sorted((named(task.name), str(task.state and task.state.name)) for task in final)
             if len(ended) == len(tasks) and ended == before:
                 return Run(version.path, dict(ended))
             before = ended
