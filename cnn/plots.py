@@ -2,28 +2,38 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 
 from cnn.checkpoints import Epoch
 from cnn.files import atomic_file
 from cnn.metrics import Confusion
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 _DOTS_PER_INCH = 110
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def _figure(width: float, height: float) -> "Figure":
+    """An empty figure, in inches."""
+    from matplotlib.figure import Figure  # half a second, which a run whose steps are cached does not wait for
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure as PNG."""
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
 
 
-def learning_curves(history: Sequence[Epoch], kept: int) -> Figure:
+def learning_curves(history: Sequence[Epoch], kept: int) -> "Figure":
     """Loss, accuracy and F1 over the epochs of all stages; a line marks the one that was kept."""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = _figure(10, 3.6)
     axes: list[Axes] = list(figure.subplots(1, 3))
     numbers = np.arange(len(history))
     for axis, name in zip(axes, ("loss", "accuracy", "f1"), strict=True):
@@ -41,13 +51,13 @@ def learning_curves(history: Sequence[Epoch], kept: int) -> Figure:
     return figure
 
 
-def comparison_curves(histories: Mapping[str, Sequence[Epoch]]) -> Figure:
+def comparison_curves(histories: Mapping[str, Sequence[Epoch]]) -> "Figure":
     """Validation accuracy and training loss of several networks, over epochs and over the seconds these took.
 
     Args:
         histories: name → epochs, each with ``seconds``; ``train_loss`` may be missing before training.
     """
-    figure = Figure(figsize=(12, 7.2), layout="constrained")
+    figure = _figure(12, 7.2)
     grid = figure.subplots(2, 2, sharex="col", sharey="row")
     for history in histories.values():
         times = (np.arange(len(history)), np.cumsum([epoch["seconds"] for epoch in history]))
@@ -67,10 +77,10 @@ def comparison_curves(histories: Mapping[str, Sequence[Epoch]]) -> Figure:
     return figure
 
 
-def confusion_plot(confusions: dict[str, Confusion], classes: Sequence[str]) -> Figure:
+def confusion_plot(confusions: dict[str, Confusion], classes: Sequence[str]) -> "Figure":
     """One matrix per split, counts written into the cells; rows are the truth."""
     side = max(3.6, 0.7 * len(classes) + 2)
-    figure = Figure(figsize=(side * len(confusions), side), layout="constrained")
+    figure = _figure(side * len(confusions), side)
     axes = np.atleast_1d(figure.subplots(1, len(confusions)))
     for axis, (split, confusion) in zip(axes, confusions.items(), strict=True):
         shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
@@ -85,10 +95,10 @@ def confusion_plot(confusions: dict[str, Confusion], classes: Sequence[str]) -> 
     return figure
 
 
-def picture_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> Figure:
+def picture_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> "Figure":
     """Pictures with captions, one titled row each; rows may differ in length."""
     columns = max(1, *(len(row) for row in rows.values()))
-    figure = Figure(figsize=(1.75 * columns, 2.25 * len(rows)), layout="constrained")
+    figure = _figure(1.75 * columns, 2.25 * len(rows))
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (title, items) in zip(parts, rows.items(), strict=True):
         part.suptitle(title, fontsize=10, x=0.01, ha="left")
@@ -100,9 +110,9 @@ def picture_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> Figure:
     return figure
 
 
-def seen_by_network(picture: Image.Image, crop: Image.Image, answer: str) -> Figure:
+def seen_by_network(picture: Image.Image, crop: Image.Image, answer: str) -> "Figure":
     """The notebook's ``classify_hotdog`` plot: the picture, and beside it what the network sees."""
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = _figure(8, 4)
     for axis, image, title in zip(
         figure.subplots(1, 2), (picture, crop), ("picture", "what the network sees"), strict=True
     ):
