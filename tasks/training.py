@@ -1,8 +1,9 @@
 """Train, and evaluate what came out."""
 
+from itertools import islice
 from pathlib import Path
 
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, as_completed
 
 from cnn.backend import pick_devices
 from cnn.batches import Batches, FeatureBatches, PixelBatches, RecordBatches
@@ -102,8 +103,8 @@ def train_architectures(
     running: dict[str, PrefectFuture[Reference]] = {}
     with stopping_together():  # a run that is cancelled does not wait for trainings on other threads
         for name, settings in recipes.items():
-            if len(running) >= at_once:
-                list(running.values())[-at_once].wait()
+            if (too_many := len(running) + 1 - at_once) > 0:
+                list(islice(as_completed(list(running.values())), too_many))  # as many have ended
             together = at_once == 1
             running[name] = train_architecture.submit(
                 settings, pixels[settings.input], dataset, seed, device, together, store

@@ -23,6 +23,7 @@ from cnn.classifier import Classifier
 from cnn.commandline import parse
 from cnn.datasets import Dataset
 from cnn.errors import UserError
+from cnn.hyperparameters import FromScratch
 from cnn.model_card import summary
 from cnn.pictures import Input, decode, to_tensor
 from cnn.recipes import CIFAR_RECIPES
@@ -206,6 +207,26 @@ def test_architectures_train_side_by_side_on_several_devices_as_one_after_the_ot
     together = run()
     assert together.worked() == {"train lenet", "train wide"}  # what follows is cached: the networks are the same
     assert together.version == apart.version
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_third_training_begins_on_the_device_that_is_free_first(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third_begins, fresh = threading.Event(), training.fresh_model
+
+    def go_on_with_the_third(settings: FromScratch, *arguments: Any) -> Any:
+        if settings.architecture == "third":
+            third_begins.set()
+        if settings.architecture == "lenet":
+            assert third_begins.wait(timeout=60)
+        return fresh(settings, *arguments)
+
+    monkeypatch.setitem(ARCHITECTURES, "third", wide)
+    monkeypatch.setattr(training, "fresh_model", go_on_with_the_third)
+    monkeypatch.setattr(training, "pick_devices", lambda _: [mx.cpu(0), mx.cpu(1)])
+    trained = run(architectures=("lenet", "wide", "third"), epochs=1)
+    assert trained.worked() >= {"train lenet", "train wide", "train third"}
 
 
 @pytest.mark.usefixtures("no_figures")
