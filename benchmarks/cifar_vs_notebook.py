@@ -53,10 +53,11 @@ DIFFERENCES = (
     ("batch_size",),
     ("mirror",),
     ("shift",),
-    ("learning_rate", "momentum"),
+    ("optimizer", "learning_rate", "momentum"),
     ("schedule", "warm_up"),
     ("weight_decay",),
     ("label_smoothing",),
+    ("dropout",),
 )
 
 
@@ -157,9 +158,11 @@ def ours(dataset: Dataset, settings: FromScratch, variant: str, seed: int, folde
     if not pixels.exists():
         pack_pixels(dataset, settings.input, pixels)
     devices, labels = [mx.cpu()], Classes(dataset.classes, None, tuple(dataset.counts["train"].values()))
-    learner = Learner(settings, labels, fresh_model(settings, len(dataset.classes), devices, seed), devices)
     batches = PixelBatches(dataset, pixels, settings, seed)
-    found = train(learner, batches, seed, folder / f"{text_digest(settings, variant, seed)}.npz")
+    model = fresh_model(settings, len(dataset.classes), devices, seed, batches.examples())
+    found = train(
+        Learner(settings, labels, model, devices), batches, seed, folder / f"{text_digest(settings, variant, seed)}.npz"
+    )
     run = Run(settings.architecture, variant, seed, sum(labels.counts))
     for row, timing in zip(found.history[1:], found.timings[1:], strict=True):
         run.add(row["validation_accuracy"], timing["seconds"], timing["training_seconds"])

@@ -19,6 +19,9 @@ from cnn.pictures import CROP, MEAN, STD, scale
 Batch = tuple[Any, NDArray[np.int64]]
 
 
+_EXAMPLES = 512  # enough to know what patches of pictures look like
+
+
 class Batches(Protocol):
     """A source of batches; the same epoch number gives the same batches."""
 
@@ -127,6 +130,11 @@ class PixelBatches:
         if split == "train" and settings.noise:
             values = add_noise(values, settings.noise, self._seed, numbers)
         return mx.nd.array(values), self._labels[split][numbers]
+
+    def examples(self) -> NDArray[np.float32]:
+        """Training pictures as inputs, (at most 512, 3, side, side), evenly chosen and not augmented."""
+        count = len(self._labels["train"])
+        return self._batch("train", np.arange(0, count, -(-count // _EXAMPLES)))[0].asnumpy()
 
     def training(self, epoch: int) -> Iterator[Batch]:
         """Every training picture once, but for a rest that fills no batch; made on other threads, ahead of use."""

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cnn.pictures import PHOTO, Input
 
+Initializer = Literal["xavier", "he", "whitening"]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,9 +80,10 @@ class FromScratch(Training):
 
     architecture: str
     input: Input = Input.whole(32, stretched=True)
-    #: ``xavier``: the notebook's, of magnitude 2.24; ``he``: keeps the size of what passes through a ReLU
-    #: (He et al. 2015, https://arxiv.org/abs/1502.01852)
-    initializer: Literal["xavier", "he"] = "xavier"
+    #: ``xavier``: the notebook's, of magnitude 2.24; ``he`` and ``whitening``: see `cnn.initializers`
+    initializer: Initializer = "xavier"
+    #: share of the values that dropout layers drop while the network learns; None: as it is written
+    dropout: float | None = Field(None, ge=0, lt=1)
     #: deviation of what is added to each value of a training picture, once and for all, before it is cut to 0…1
     noise: float = Field(0.01, ge=0)
     #: whether a training picture is mirrored half of the time

@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cnn.architectures import ARCHITECTURES, Network
 from cnn.backend import Device, mx
 from cnn.checkpoints import Arrays
 from cnn.hyperparameters import FromScratch, Stage
-from cnn.networks import compile_network, initialise, set_parameters
+from cnn.initializers import INITIALIZERS, whiten_first_layer
+from cnn.networks import compile_network, initialise, set_dropout, set_parameters
 from cnn.pictures import CROP
-
-_INITIALIZERS = {"xavier": mx.init.Xavier(magnitude=2.24), "he": mx.init.Xavier("gaussian", "in", 2)}
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,20 @@ class Model:
     forward: Callable[[Any], Any]
 
 
-def fresh_model(settings: FromScratch, classes: int, devices: Sequence[Device], seed: int) -> Model:
-    """An architecture with random parameters, all of which learn."""
+def fresh_model(
+    settings: FromScratch, classes: int, devices: Sequence[Device], seed: int, pictures: NDArray[np.float32]
+) -> Model:
+    """An architecture with random parameters, all of which learn; some may start from what the pictures look like.
+
+    Args:
+        pictures: some training inputs, (n, 3, side, side).
+    """
     net = ARCHITECTURES[settings.architecture](classes)
-    initialise(net, settings.input.crop, devices, seed, _INITIALIZERS[settings.initializer])
+    if settings.dropout is not None:
+        set_dropout(net, settings.dropout)
+    initialise(net, settings.input.crop, devices, seed, INITIALIZERS[settings.initializer])
+    if settings.initializer == "whitening":
+        whiten_first_layer(net, pictures)
     return Model(settings.architecture, net, net, compile_network(net))
 
 

@@ -42,6 +42,16 @@ def set_parameters(block: Network, values: Parameters, prefix: str = "") -> None
             parameter.set_data(mx.nd.array(values[name]))
 
 
+def set_dropout(block: Network, share: float) -> None:
+    """Have all dropout layers in ``block`` drop a ``share`` 0…1 of the values while it learns."""
+
+    def set_share(layer: Network) -> None:
+        if isinstance(layer, mx.gluon.nn.Dropout):
+            layer._rate = share  # Gluon offers no other way to change it
+
+    block.apply(set_share)
+
+
 def random_parameters(seed: int) -> dict[str, NDArray[np.float32]]:
     """SqueezeNet parameters without any training: what pretrained ones are measured against.
 

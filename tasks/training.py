@@ -84,7 +84,7 @@ def train_architecture(
     batches = PixelBatches(pictures, pixels.path, settings, seed)
     key = text_digest(settings, pixels.digest, dataset.digest, seed, device, together)
     with lent(pick_devices(device), together) as devices:
-        model = fresh_model(settings, len(pictures.classes), devices, seed)
+        model = fresh_model(settings, len(pictures.classes), devices, seed, batches.examples())
         return _train(Learner(settings, _classes(pictures, None), model, devices), batches, seed, store, key, None)
 
 

@@ -31,7 +31,7 @@ CLASSES = Classes(("hotdog", "not_hotdog"), positive=0, counts=(8, 8))
 ON_FEATURES = Stage(views=2, epochs=3, batch_size=8, optimizer="adam", schedule="cosine", weight_decay=0.1)
 FROM_SCRATCH = FromScratch(
     architecture="lenet", epochs=3, batch_size=4, momentum=0.9, schedule="linear", warm_up=0.2, weight_decay=1e-3,
-    mirror=True, shift=2, initializer="he", learning_rate=0.01,
+    mirror=True, shift=2, initializer="whitening", learning_rate=0.01,
 )  # fmt: skip
 
 
@@ -45,8 +45,11 @@ def make_learner(
     return Learner(stage, classes, transfer_model(stage, len(classes.names), start, devices, seed), devices)
 
 
-def make_fresh_learner(settings: FromScratch, devices: Sequence[Device] = (mx.cpu(),), seed: int = 0) -> Learner:
-    return Learner(settings, CLASSES, fresh_model(settings, len(CLASSES.names), devices, seed), devices)
+def make_fresh_learner(
+    settings: FromScratch, batches: PixelBatches, devices: Sequence[Device] = (mx.cpu(),), seed: int = 0
+) -> Learner:
+    model = fresh_model(settings, len(CLASSES.names), devices, seed, batches.examples())
+    return Learner(settings, CLASSES, model, devices)
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +233,7 @@ def test_the_notebook_recipe_from_scratch_is_the_notebooks_loop(
     assert (preset.epochs, preset.batch_size) == (7, 64)
     settings = preset.model_copy(update={"epochs": 2, "batch_size": 5})
     batches = PixelBatches(drawn_dataset, pixels, settings, seed=5)
-    learner, found = make_fresh_learner(settings, seed=5), []
+    learner, found = make_fresh_learner(settings, batches, seed=5), []
 
     def recorded_step(batch: Batch, learning_rate: float) -> tuple[float, Any]:
         loss, outputs = Learner.step(learner, batch, learning_rate)
@@ -311,8 +314,8 @@ def test_all_layers_learn_on_several_devices(drawn_dataset: Dataset, records: Pa
 
 def test_several_devices_learn_from_scratch_as_one(drawn_dataset: Dataset, pixels: Path, lenet: object) -> None:
     def losses(contexts: list) -> list[float]:
-        learner = make_fresh_learner(FROM_SCRATCH, contexts)
         batches = PixelBatches(drawn_dataset, pixels, FROM_SCRATCH, seed=0)
+        learner = make_fresh_learner(FROM_SCRATCH, batches, contexts)
         return [learner.step(batch, 1e-2)[0] for epoch in (1, 2) for batch in batches.training(epoch)]
 
     one = losses([mx.cpu()])
@@ -351,7 +354,8 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
 
     def run(state: Path) -> Checkpoint:
         if isinstance(stage, FromScratch):
-            return train(make_fresh_learner(stage), PixelBatches(drawn_dataset, pixels, stage, 0), 0, state)
+            small = PixelBatches(drawn_dataset, pixels, stage, 0)
+            return train(make_fresh_learner(stage, small), small, 0, state)
         batches: Batches = (
             FeatureBatches(drawn_dataset, features, stage, 0)
             if stage.views
@@ -420,7 +424,7 @@ def test_a_training_from_scratch_that_diverges_names_its_architecture(
     settings = FROM_SCRATCH.model_copy(update={"learning_rate": 1e30, "warm_up": 0.0})
     batches = PixelBatches(drawn_dataset, pixels, settings, 0)
     with pytest.raises(UserError, match=r"training lenet: the loss became (nan|inf) in epoch \d.*1e\+30"):
-        train(make_fresh_learner(settings), batches, 0, tmp_path / "state.npz")
+        train(make_fresh_learner(settings, batches), batches, 0, tmp_path / "state.npz")
 
 
 def test_a_dead_output_is_said(
