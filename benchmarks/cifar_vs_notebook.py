@@ -28,7 +28,7 @@ from cnn.architectures import ARCHITECTURES
 from cnn.backend import mx
 from cnn.batches import PixelBatches
 from cnn.classifier import Classifier
-from cnn.datasets import Dataset, prepare
+from cnn.datasets import Dataset
 from cnn.evaluation import predict_split
 from cnn.files import text_digest
 from cnn.hyperparameters import FromScratch
@@ -36,6 +36,7 @@ from cnn.learner import Classes, Learner
 from cnn.models import fresh_model
 from cnn.packing import pack_pixels
 from cnn.pictures import decode
+from cnn.preparation import prepare
 from cnn.recipes import RecipeName, cifar_recipe
 from cnn.training import train
 

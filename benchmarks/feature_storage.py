@@ -19,13 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cnn.architectures import squeezenet
 from cnn.backend import mx
-from cnn.datasets import Dataset, prepare
+from cnn.datasets import Dataset
 from cnn.learner import Classes, Learner
 from cnn.metrics import confusion_matrix, positive_class, scores
 from cnn.models import transfer_model
 from cnn.networks import compile_network, initialise, run_batches, set_parameters
 from cnn.parallel import ordered_map
 from cnn.pictures import CROP, decode, to_tensor, views
+from cnn.preparation import prepare
 from cnn.recipes import hotdog_recipe
 from cnn.training import learning_rate
 from cnn.weights import read_weights

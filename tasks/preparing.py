@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from cnn.backend import pick_devices
-from cnn.datasets import VALIDATION_SHARE_OF_TRAIN, Dataset
-from cnn.datasets import prepare as prepare_dataset
+from cnn.datasets import Dataset
 from cnn.features import FeatureStore, embed_split, embedding_network
 from cnn.files import Reference, text_digest
 from cnn.metrics import positive_class
 from cnn.packing import pack_dataset
 from cnn.packing import pack_pixels as pack_dataset_pixels
 from cnn.pictures import Input
+from cnn.preparation import VALIDATION_SHARE_OF_TRAIN
+from cnn.preparation import prepare as prepare_dataset
 from cnn.weights import read_weights
 from tasks.steps import code_digest, step
 

@@ -18,8 +18,9 @@ from PIL import Image
 from cnn.architectures import ARCHITECTURES
 from cnn.backend import mx
 from cnn.checkpoints import save_parameters
-from cnn.datasets import Dataset, prepare
+from cnn.datasets import Dataset
 from cnn.networks import random_parameters
+from cnn.preparation import prepare
 from cnn.sample import CLASSES, draw
 
 ROOT = Path(__file__).parents[1]

@@ -17,8 +17,8 @@ from PIL import Image
 
 from cnn import cifar
 from cnn.catalog import CIFAR10_BATCHES
-from cnn.datasets import prepare
 from cnn.errors import UserError
+from cnn.preparation import prepare
 from cnn.sources import RawPicture, caveats, count_pictures, kind_of, read_pictures
 
 Pixels = NDArray[np.uint8]

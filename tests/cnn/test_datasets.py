@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn.datasets import Dataset, prepare, side_of
+from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.files import content_digest
 from cnn.pictures import KEPT_SHORT_SIDE, NotAPictureError, decode, normalise
+from cnn.preparation import prepare, side_of
 
 Pixels = NDArray[np.uint8]
 Files = dict[str, bytes]

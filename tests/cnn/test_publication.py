@@ -12,11 +12,12 @@ from conftest import write_pictures
 from cnn.architectures import squeezenet
 from cnn.backend import mx
 from cnn.checkpoints import Checkpoint, save_checkpoint
-from cnn.datasets import Dataset, prepare
+from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.files import file_digest
 from cnn.hyperparameters import PRETRAINED
 from cnn.networks import initialise, parameters
+from cnn.preparation import prepare
 from cnn.publication import Candidate, champion, new_pictures, publish, read_manifest, versions
 from cnn.reports import write_report
 
