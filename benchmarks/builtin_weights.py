@@ -4,9 +4,9 @@
     python benchmarks/builtin_weights.py compare --photos FOLDER --imagenet FILE [--seeds 0 1 2]
 
 ``make`` trains SqueezeNet 1.1 by the CIFAR flow (without the official test batch, the last training batch is held out),
-brings its features to one size, writes its parameters as float16 into the project, and prints their accuracy and
-digest, which belong into `cnn/catalog.py`. ``compare`` runs the hotdog flow on the drawn sample and on photos that have
-a test part, from each set of features, and prints a table of F1 and accuracy on the test pictures.
+writes its parameters as float16 into the project, and prints their accuracy and digest, which belong into
+`cnn/catalog.py`. ``compare`` runs the hotdog flow on the drawn sample and on photos that have a test part, from each
+set of features, and prints a table of F1 and accuracy on the test pictures.
 """
 
 import argparse
@@ -16,50 +16,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cnn.architectures import squeezenet
-from cnn.backend import mx
 from cnn.catalog import BUILTIN
 from cnn.checkpoints import save_parameters
-from cnn.datasets import Dataset
 from cnn.files import file_digest
-from cnn.networks import Parameters, compile_network, initialise, run_batches, set_parameters
-from cnn.parallel import in_groups
-from cnn.pictures import Input, center_view, decode, to_tensor
-from cnn.recipes import cifar_recipe
 from cnn.weights import read_weights
 from flows.cifar import CifarSettings, cifar
 from flows.hotdog import HotdogSettings, hotdog
-
-#: Root mean square of each channel of the features that come with the project. From 3 on the hotdog recipe's first
-#: steps are so large that its output may die: ImageNet's features are larger, but most of them are 0.
-FEATURE_SIZE = 1.0
-
-
-def feature_sizes(values: Parameters, dataset: Dataset, given: Input) -> NDArray[np.float32]:
-    """Root mean square of each channel of SqueezeNet's features over the validation pictures, (512,)."""
-    net = initialise(squeezenet(len(dataset.classes)), given.crop, [mx.cpu()], seed=0)
-    set_parameters(net, values)
-    pictures = (to_tensor([center_view(decode(row.data), given)], given) for row in dataset.rows("validation"))
-    batches = (np.concatenate(group) for group in in_groups(pictures, 64))
-    features = run_batches(compile_network(net.features), batches, [mx.cpu()], 64)
-    return np.sqrt(np.concatenate([(part**2).mean((2, 3)) for part in features]).mean(0))
-
-
-def resized(values: Parameters, factors: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """The same network with each channel of its features so many times larger, (512,); its output block makes up.
-
-    As it is trained, most channels are about .3: from so little the hotdog recipe's output block hardly learns.
-    """
-    found = dict(values)
-    for layer, share in (("features.12.1.0.0", factors[:256]), ("features.12.1.1.0", factors[256:])):
-        found[f"{layer}.weight"] = values[f"{layer}.weight"] * share[:, None, None, None]
-        found[f"{layer}.bias"] = values[f"{layer}.bias"] * share
-    found["output.0.weight"] = values["output.0.weight"] / factors[None, :, None, None]
-    return found
 
 
 def make(data: str, folder: Path) -> None:
@@ -68,9 +33,6 @@ def make(data: str, folder: Path) -> None:
     version = cifar(settings).path
     manifest = json.loads((version / "manifest.json").read_text())
     values = read_weights(version / "squeezenet.params")
-    (dataset,) = (settings.store / "datasets").iterdir()
-    sizes = feature_sizes(values, Dataset.open(dataset), cifar_recipe("tuned", "squeezenet").input)
-    values = resized(values, FEATURE_SIZE / np.maximum(sizes, np.median(sizes) / 10))  # hardly used ones stay small
     file = Path(BUILTIN.addresses[0])
     save_parameters(file, {name: value.astype(np.float16) for name, value in values.items()})
     print(f"{file}: {file.stat().st_size} bytes, sha256 {file_digest(file)}")

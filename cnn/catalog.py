@@ -129,7 +129,7 @@ BUILTIN = CatalogFile(
     name="squeezenet-cifar10.npz",
     addresses=(str(Path(__file__).with_name("squeezenet-cifar10.npz")),),
     algorithm="sha256",
-    digest="2342ce558ec71354ee9bc28d43cb83b8bb641631f4f749ab380673dc8e5d5fd9",
+    digest="7109328dd0b4ca71e2c0bcf098c6429d3a4d1f21ff6df8e60b7b13effbdde584",
     size=1_469_542,
 )
 
