@@ -161,9 +161,8 @@ def ours(dataset: Dataset, settings: FromScratch, variant: str, seed: int, folde
     devices, labels = [mx.cpu()], Classes(dataset.classes, None, tuple(dataset.counts["train"].values()))
     batches = PixelBatches(dataset, pixels, settings, seed)
     model = fresh_model(settings, len(dataset.classes), devices, seed, batches.examples())
-    found = train(
-        Learner(settings, labels, model, devices), batches, seed, folder / f"{text_digest(settings, variant, seed)}.npz"
-    )
+    learner = Learner(settings, labels, model, devices)
+    found = train(learner, batches, seed, folder / f"{text_digest(settings, variant, seed)}.npz")
     run = Run(settings.architecture, variant, seed, sum(labels.counts))
     for row, timing in zip(found.history[1:], found.timings[1:], strict=True):
         run.add(row["validation_accuracy"], timing["seconds"], timing["training_seconds"])

@@ -18,7 +18,6 @@ from cnn.pictures import CROP, MEAN, STD, scale
 #: Inputs as an MXNet array on the CPU, and labels (n,).
 Batch = tuple[Any, NDArray[np.int64]]
 
-
 _EXAMPLES = 512  # enough to know what patches of pictures look like
 
 

@@ -32,7 +32,7 @@ def whitening_filters(pictures: NDArray[np.float32], count: int, kernel: int) ->
         (at most ``count``, 3, kernel, kernel).
     """
     border = kernel // 2
-    padded = np.pad(pictures, ((0, 0), (0, 0), (border, border), (border, border)))  # as the layer does
+    padded = np.pad(pictures, ((0, 0), (0, 0), (border, border), (border, border)))  # as AlexNet's and VGG's do
     step = (kernel + 1) // 2  # patches that overlap more say little more
     windows = sliding_window_view(padded, (kernel, kernel), axis=(2, 3))[:, :, ::step, ::step]  # type: ignore[call-overload]  # numpy's stub
     patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, pictures.shape[1] * kernel**2)
@@ -43,14 +43,15 @@ def whitening_filters(pictures: NDArray[np.float32], count: int, kernel: int) ->
 
 
 def whiten_first_layer(net: Network, pictures: NDArray[np.float32]) -> None:
-    """Set the first filters of a network whose first layer is a convolution to those that whiten the pictures.
+    """Set the first filters of a network that begins with a convolution, its kernel square, to whitening ones.
 
     What is learnt then starts from the colours and edges that there are, and each weighs the same (Page 2019, "How to
     train your ResNet 8"; Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.1). Another network stays as it is.
     """
     first = next(iter(structural_parameters(net).values()))
-    if len(first.shape) == 4:
+    kernel = first.shape[-1]
+    if first.shape[1:] == (pictures.shape[1], kernel, kernel):
         values = first.data(first.list_ctx()[0]).asnumpy()
-        filters = whitening_filters(pictures, len(values), values.shape[2])
+        filters = whitening_filters(pictures, len(values), kernel)
         values[: len(filters)] = filters
         first.set_data(mx.nd.array(values))

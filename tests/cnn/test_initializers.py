@@ -1,5 +1,7 @@
 """What a network starts from: filters that whiten the pictures' patches, measured by MXNet's own convolution."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -64,12 +66,13 @@ def test_only_the_first_filters_depend_on_the_pictures(architecture: str, smooth
     np.testing.assert_array_equal(filters[len(expected) :], start["he"][first][len(expected) :])
 
 
-def test_a_network_that_begins_with_no_convolution_starts_as_he_has_it(
-    monkeypatch: pytest.MonkeyPatch, smooth: NDArray[np.float32]
+@pytest.mark.parametrize("layer", [mx.gluon.nn.Dense, lambda classes: mx.gluon.nn.Conv2D(classes, (3, 5))])
+def test_a_network_that_begins_otherwise_starts_as_he_has_it(
+    layer: Callable[[int], object], monkeypatch: pytest.MonkeyPatch, smooth: NDArray[np.float32]
 ) -> None:
-    monkeypatch.setitem(ARCHITECTURES, "dense", lambda classes: mx.gluon.nn.Dense(classes))
+    monkeypatch.setitem(ARCHITECTURES, "other", layer)
     he, whitening = (
-        fresh_model(FromScratch(architecture="dense", initializer=initializer), 2, [mx.cpu()], 0, smooth).net
+        fresh_model(FromScratch(architecture="other", initializer=initializer), 2, [mx.cpu()], 0, smooth).net
         for initializer in ("he", "whitening")
     )
     np.testing.assert_array_equal(he.weight.data().asnumpy(), whitening.weight.data().asnumpy())
