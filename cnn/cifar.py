@@ -118,6 +118,8 @@ def _open_batches(path: Path) -> Iterator[dict[str, IO[bytes]]]:
         if unknown is not None:
             known = ", ".join(CIFAR10_BATCHES)
             raise UserError(f"{path}: expected of CIFAR-10 only {known}, found {unknown!r}: move it away.")
+        if list(files) == [_OFFICIAL_TEST]:
+            raise UserError(f"{path}: expected batches to train on, found only {_OFFICIAL_TEST}: add data_batch_1.bin.")
         yield files
 
 
@@ -192,16 +194,17 @@ def read_batches(path: Path, load: bool = True) -> Iterator[RawPicture]:
 
 
 def caveat(path: Path) -> str | None:
-    """That a training batch stands in for the official test batch, as a sentence; None if none does.
+    """That the official test batch is missing and what stands in for it, as a sentence; None if it is there.
 
     Raises:
         UserError, OSError: as `read_batches`, but the batches' contents are not looked at.
     """
     with _open_batches(path) as files:
         first = _file_by_name(files)[0]
-    if first.split != "test" or first.name == _OFFICIAL_TEST:
+    if first.name == _OFFICIAL_TEST:
         return None
+    stand_in = f"{first.name} was" if first.split == "test" else f"some pictures of {first.name} were"
     return (
-        f"The official test batch is not here: {first.name} was held out from training in its place, "
+        f"The official test batch is not here: {stand_in} held out from training in its place, "
         "so no figure is of the official test pictures."
     )

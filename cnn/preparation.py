@@ -26,6 +26,7 @@ TEST_SHARE, VALIDATION_SHARE = 0.15, 0.15
 VALIDATION_SHARE_OF_TRAIN = 0.2
 
 _SECOND_PART = {"train": "train", "test": "validation", None: None}
+_SECOND_PART_CHOSE = "As in the notebook, the source's test pictures are what is called validation, and chose."
 
 _ROWS_PER_GROUP = 64  # so many pictures are in memory at a time, both when writing and when reading
 _PICTURES_AHEAD = 8
@@ -207,13 +208,17 @@ def prepare(
     splits = {split for split, label in found if label is not None}
     _require_classes(source, classes, splits)
     pictures = track(read_pictures(source), "preparing", found.total(), "picture")
-    if second_part_validates and splits == {"train", "test"}:
+    second_part_validates &= splits == {"train", "test"}
+    if second_part_validates:
         pictures = (replace(picture, split=_SECOND_PART[picture.split]) for picture in pictures)
         splits = {"train", "validation"}
     with atomic_folder(folder) as place:
         dataset = _write_splits(pictures, place, classes, splits, validation_share)
         _require_pictures(source, dataset, splits)
         dataset = dataset.model_copy(update={"caveats": caveats(source)})
+        if second_part_validates:
+            told = {"split": "Train is the source's own.", "caveats": (*dataset.caveats, _SECOND_PART_CHOSE)}
+            dataset = dataset.model_copy(update=told)
         (place / REPORT).write_text(dataset.model_dump_json(exclude={"folder"}, indent=2) + "\n")
     for what, items in (("could not be used", dataset.left_out), ("stand on both sides", dataset.duplicates)):
         if items:
