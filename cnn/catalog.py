@@ -70,9 +70,9 @@ DATASETS: dict[str, CatalogEntry] = {
             CatalogFile(
                 name="cifar-10-binary.tar.gz",
                 addresses=(
-                    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
                     "https://storage.googleapis.com/mirror.tensorflow.org/www.cs.toronto.edu/~kriz/"
                     "cifar-10-binary.tar.gz",
+                    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",  # at 85 kB/s it takes half an hour
                 ),
                 algorithm="sha256",
                 digest="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",

@@ -105,13 +105,15 @@ def available(files: Sequence[CatalogFile], folder: Path, mirror: str | None) ->
     return [file for file in files if file in here or None in map(answers.get, addresses(file, mirror))]
 
 
-def _receive(response: requests.Response, partial: Path, advance: Callable[[int], None]) -> None:
+def _receive(response: requests.Response, file: CatalogFile, partial: Path, advance: Callable[[int], None]) -> None:
     resumed = response.status_code == requests.codes.partial_content
     with partial.open("ab" if resumed else "wb") as out:
         advance(out.tell())
         for block in response.iter_content(_BLOCK):
             out.write(block)
             advance(len(block))
+            if file.size and out.tell() > file.size:
+                return  # it is another file, and may have no end
 
 
 def _download(address: str, file: CatalogFile, partial: Path) -> None:
@@ -127,7 +129,7 @@ def _download(address: str, file: CatalogFile, partial: Path) -> None:
                 raise _refused(response)
             expected = int(response.headers.get("Content-Length", 0)) + have
             with progress_bar(f"downloading {file.name}", expected or file.size, "B") as advance:
-                _receive(response, partial, advance)
+                _receive(response, file, partial, advance)
     except requests.RequestException as error:
         raise _Failed(f"{why_failed(error)}; what has come is kept and resumed", passing=True) from error
 
@@ -154,11 +156,12 @@ def _bring(address: str, file: CatalogFile, target: Path) -> None:
 
 
 def _verify(path: Path, file: CatalogFile) -> None:
+    size = path.stat().st_size
+    if file.size not in (None, size):
+        raise _Failed(f"{size:,} bytes came and not {file.size:,}")
     found = file_digest(path, file.algorithm)
     if found != file.digest:
-        raise _Failed(
-            f"{file.algorithm} is {found[:12]}… and not {file.digest[:12]}…, {path.stat().st_size:,} bytes came"
-        )
+        raise _Failed(f"{file.algorithm} is {found[:12]}… and not {file.digest[:12]}…, {size:,} bytes came")
 
 
 def obtain(files: Sequence[CatalogFile], folder: Path, mirror: str | None, instead: str) -> Path:

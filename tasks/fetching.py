@@ -81,7 +81,7 @@ def fetch_data(data: str, store: Path, mirror: str | None, seed: int) -> Referen
     if data in DATASETS:
         folder = downloads_folder(store, data)
         entry = DATASETS[data]
-        instead = "Name your own pictures with --data FOLDER, or take --data sample."
+        instead = "Name your own pictures with --data FOLDER, or a copy of the file with --mirror FOLDER_OR_URL."
         paths = [obtain([file], folder, mirror, instead) for file in entry.files]
         path = paths[0] if len(paths) == 1 else folder
     else:

@@ -1,6 +1,7 @@
 """Downloads from a server on loopback: order, resuming, corruption, refusal, silence."""
 
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -122,6 +123,15 @@ def test_wrong_bytes_are_refused_and_the_next_address_is_asked(server: Server, t
     assert "HTTP 404" in str(error.value) and "sha256 is" in str(error.value)
     assert "Do something else." in str(error.value)
     assert not list((tmp_path / "other").iterdir())
+
+
+def test_what_is_larger_than_the_catalog_says_is_not_read_to_its_end(server: Server, tmp_path: Path) -> None:
+    server.files = {"/a": CONTENT * 20}
+    with pytest.raises(UserError, match=rf"([\d,]+) bytes came and not {len(CONTENT):,}") as error:
+        bring(catalogued(f"{server.address}/a"), tmp_path)
+    came = int(re.findall(r"([\d,]+) bytes came", str(error.value))[0].replace(",", ""))
+    assert len(CONTENT) < came < 19 * len(CONTENT)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_kept_part_of_another_file_does_no_harm(server: Server, tmp_path: Path) -> None:
