@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn.architectures import ARCHITECTURES, Network
-from cnn.backend import Device, mx
+from cnn.architectures import ARCHITECTURES
+from cnn.backend import Device, Network, mx
 from cnn.errors import UserError
 from cnn.hyperparameters import Design
 from cnn.networks import Parameters, compile_network, initialise, run_batches, set_parameters
@@ -55,7 +55,7 @@ class Classifier:
 
     def answers(self, crops: Iterable[Image.Image]) -> Iterator[NDArray[np.float32]]:
         """Probability of each class, (classes,), for each upright RGB crop (`cnn.pictures.center_view`)."""
-        at_once = min(_PICTURES_AT_ONCE, _PHOTOS_AT_ONCE * PHOTO.crop**2 // self.input.crop**2)
+        at_once = max(1, min(_PICTURES_AT_ONCE, _PHOTOS_AT_ONCE * PHOTO.crop**2 // self.input.crop**2))
         batches = (to_tensor(group, self.input) for group in in_groups(crops, at_once))
         for outputs in run_batches(self.net, batches, self._devices, at_once):
             yield from mx.nd.softmax(mx.nd.array(outputs)).asnumpy()

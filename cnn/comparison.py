@@ -15,10 +15,9 @@ from cnn.checkpoints import Epoch, Timing
 from cnn.datasets import Dataset
 from cnn.evaluation import Predictions
 from cnn.files import atomic_folder
-from cnn.metrics import Confusion, wilson_interval
-from cnn.pictures import decode
+from cnn.metrics import wilson_interval
 from cnn.plots import comparison_curves, confusion_plot, picture_grid, save_figure
-from cnn.reports import history_table
+from cnn.reports import captioned, history_table, read_predictions
 
 _SUMMARY = "comparison.json"
 _MISTAKES, _MISTAKES_PER_ROW = 16, 8
@@ -28,11 +27,10 @@ _TIMINGS = ("seconds", "training_seconds", "outside_network")
 
 @dataclass(frozen=True)
 class _Report:
-    """What is read of a report: metrics of each split; confusion and predictions of the last one."""
+    """What is read of a report: metrics of each split, and predictions of the last one."""
 
     parameters: int
     metrics: dict[str, dict[str, float]]
-    confusion: Confusion
     predictions: Predictions
     history: list[Epoch]  # with timings
 
@@ -40,18 +38,11 @@ class _Report:
     def read(cls, folder: Path, timings: Sequence[Timing], dataset: Dataset, split: str) -> "_Report":
         """What a report's folder says of one split."""
         summary = json.loads((folder / "metrics.json").read_text())
-        table = pq.read_table(folder / f"predictions-{split}.parquet")
-        predictions = Predictions(
-            table["id"].to_pylist(),
-            table["picture"].to_pylist(),
-            np.array([dataset.classes.index(label) for label in table["label"].to_pylist()]),
-            np.stack([table[f"p({name})"].to_numpy() for name in dataset.classes], 1),
-        )
         epochs = pq.read_table(folder / "history.parquet").to_pylist()
         told = [{name: value for name, value in epoch.items() if value is not None} for epoch in epochs]
         history = [{**epoch, **timing} for epoch, timing in zip(told, timings, strict=True)]
-        confusion = np.array(summary["confusion"][split])
-        return cls(summary["parameters"], summary["metrics"], confusion, predictions, history)
+        predictions = read_predictions(folder, split, dataset.classes)
+        return cls(summary["parameters"], summary["metrics"], predictions, history)
 
 
 def compare(
@@ -60,9 +51,9 @@ def compare(
     """Fill ``folder`` with the best architecture's report and, beside it, with how all of them did.
 
     The best has the highest validation accuracy, the first of equals; figures are of test, or of validation if the
-    data has no test part. Writes ``comparison.json`` (``best``; ``split`` that the figures are of; ``rows``),
-    ``comparison.png``, and for each architecture ``NAME-confusion.png``, ``NAME-mistakes.png`` (its surest wrong
-    answers) and ``NAME-history.parquet`` (an epoch a row, with its timing).
+    data has no test part. Writes ``comparison.json`` (``best``; ``split`` that the figures are of; ``caveats`` of the
+    data; ``rows``), ``comparison.png``, and for each architecture ``NAME-confusion.png``, ``NAME-mistakes.png`` (its
+    surest wrong answers) and ``NAME-history.parquet`` (an epoch a row, with its timing).
 
     Args:
         folders: name of each architecture (one or more) → the folder of its report on ``dataset``.
@@ -73,24 +64,33 @@ def compare(
     best = max(reports, key=lambda name: reports[name].metrics["validation"]["accuracy"])
     train = sum(dataset.counts["train"].values())
     rows = [_row(name, report, split, train) for name, report in reports.items()]
-    grids = _mistakes({name: report.predictions for name, report in reports.items()}, dataset, split)
+    summary = {"best": best, "split": split, "caveats": dataset.caveats, "rows": rows}
+    chosen = {name: report.predictions.most_confident(False, _MISTAKES) for name, report in reports.items()}
+    mistakes = captioned(
+        {name: (reports[name].predictions, numbers) for name, numbers in chosen.items()},
+        dataset,
+        split,
+        lambda as_is: as_is,
+    )
     with atomic_folder(folder) as temporary:
         shutil.copytree(folders[best], temporary, dirs_exist_ok=True)
-        (temporary / _SUMMARY).write_text(json.dumps({"best": best, "split": split, "rows": rows}, indent=2))
-        histories = {name: report.history for name, report in reports.items()}
-        save_figure(comparison_curves(histories), temporary / "comparison.png")
+        (temporary / _SUMMARY).write_text(json.dumps(summary, indent=2))
+        figures = {"comparison": comparison_curves({name: report.history for name, report in reports.items()})}
         for name, report in reports.items():
-            confusion = confusion_plot({f"{name} on {split}": report.confusion}, dataset.classes)
-            save_figure(confusion, temporary / f"{name}-confusion.png")
-            save_figure(picture_grid(grids[name]), temporary / f"{name}-mistakes.png")
+            title = f"{name} on {split}"
+            figures[f"{name}-confusion"] = confusion_plot({title: report.predictions.confusion}, dataset.classes)
+            figures[f"{name}-mistakes"] = picture_grid(_titled(f"{title}: surest mistakes", mistakes[name]))
             pq.write_table(history_table(report.history), temporary / f"{name}-history.parquet")
+        for name, figure in figures.items():
+            save_figure(figure, temporary / f"{name}.png", dataset.caveats)
 
 
 def _row(name: str, report: _Report, split: str, train: int) -> dict[str, Any]:
     """Figures of one architecture: shares 0…1, seconds with evaluation, pictures per second of training, 10⁶ bytes."""
     trained = [epoch for epoch in report.history if epoch["epoch"] >= 1]
     mean = {name: float(np.mean([epoch[name] for epoch in trained])) for name in _TIMINGS}
-    low, high = wilson_interval(int(report.confusion.trace()), int(report.confusion.sum()))
+    confusion = report.predictions.confusion
+    low, high = wilson_interval(int(confusion.trace()), int(confusion.sum()))
     return {
         "architecture": name,
         "validation_accuracy": report.metrics["validation"]["accuracy"],
@@ -103,21 +103,6 @@ def _row(name: str, report: _Report, split: str, train: int) -> dict[str, Any]:
         "pictures_per_second": train / mean["training_seconds"],
         "outside_network": mean["outside_network"],
     }
-
-
-def _mistakes(
-    answers: Mapping[str, Predictions], dataset: Dataset, split: str
-) -> dict[str, dict[str, list[tuple[Image.Image, str]]]]:
-    """Each architecture's surest wrong answers as titled rows of captioned pictures; reads the split once."""
-    chosen = {name: found.most_confident(False, _MISTAKES) for name, found in answers.items()}
-    wanted = {answers[name].ids[number] for name, numbers in chosen.items() for number in numbers}
-    pictures = {row.id: decode(row.data) for row in dataset.rows(split) if row.id in wanted}
-    grids = {}
-    for name, numbers in chosen.items():
-        found = answers[name]
-        items = [(pictures[found.ids[number]], found.caption(number, dataset.classes)) for number in numbers]
-        grids[name] = _titled(f"{name} on {split}: surest mistakes", items)
-    return grids
 
 
 def _titled(title: str, items: list[tuple[Image.Image, str]]) -> dict[str, list[tuple[Image.Image, str]]]:
@@ -147,6 +132,13 @@ def _percent(share: float) -> str:
     '70.1 %'
     """
     return f"{100 * share:.1f} %"
+
+
+def accuracies(folder: Path) -> dict[str, float]:
+    """Accuracy of each architecture of the comparison in ``folder``; empty if there is none."""
+    if not (folder / _SUMMARY).exists():
+        return {}
+    return {row["architecture"]: row["accuracy"] for row in _read_summary(folder)["rows"]}
 
 
 def comparison_rows(folder: Path) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
 """What a checkpoint is worth: predictions and metrics on the pictures it was not trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,12 @@ class Predictions:
     def scores(self, positive: int | None) -> dict[str, float]:
         """Metrics as in `cnn.metrics.scores`, and the number of pictures they rest on."""
         return {**scores(self.confusion, positive), "pictures": len(self.labels)}
+
+    def without(self, ids: Collection[str]) -> "Predictions":
+        """The answers on pictures that are none of these."""
+        kept = [number for number, id_ in enumerate(self.ids) if id_ not in ids]
+        kept_ids, names = ([each[number] for number in kept] for each in (self.ids, self.names))
+        return Predictions(kept_ids, names, self.labels[kept], self.probabilities[kept])
 
     def caption(self, number: int, classes: Sequence[str]) -> str:
         """What was answered and how surely, and the truth if that is something else."""

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -69,7 +69,7 @@ class Reference(BaseModel):
     digest: str
 
     @classmethod
-    def to(cls, path: Path, kind: str) -> "Reference":
+    def to(cls, path: Path, kind: str) -> Self:
         """Refer to the file or folder ``path`` as it is now."""
         path = path.absolute()
         return cls(kind=kind, path=path, digest=content_digest(path))

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from cnn.comparison import comparison_rows
+from cnn.hyperparameters import PRETRAINED
 
 
 def metrics_rows(metrics: dict[str, dict[str, float]]) -> list[dict[str, str]]:
@@ -66,7 +67,7 @@ def _columns(table: list[list[str]]) -> list[str]:
 
 
 def _untested(manifest: dict[str, Any]) -> list[str]:
-    return [] if "test" in manifest["metrics"] else ["The data has no test part, so there are no test figures."]
+    return [] if "test" in manifest["metrics"] else ["There is no test part, so there are no test figures."]
 
 
 def _table(rows: list[dict[str, str]]) -> str:
@@ -107,7 +108,8 @@ def model_card(manifest: dict[str, Any], compared: list[dict[str, str]]) -> str:
     notes = "".join(f"\n> {note}\n" for note in manifest["notes"])
     architecture, classes = manifest["architecture"], len(manifest["classes"])
     comparison = f"\n{_table(compared)}\n" if compared else ""
-    zoo = f" (and `gluon.model_zoo.vision.squeezenet1_1(classes={classes})`)" if architecture == "squeezenet" else ""
+    in_zoo = (architecture, manifest["input"]["crop"]) == (PRETRAINED.architecture, PRETRAINED.input.crop)
+    zoo = f" (and `gluon.model_zoo.vision.squeezenet1_1(classes={classes})`)" if in_zoo else ""
     return f"""# {manifest["name"]} {manifest["version"]}
 {notes}
 Network `{architecture}` that tells apart: {", ".join(manifest["classes"])}. Published {manifest["created"]}.
@@ -125,7 +127,7 @@ Precision, recall and F1 are about {about}. Whatever was chosen was chosen on va
 
 ## Use
 
-    python -m cnn classify PICTURE
+    python -m cnn classify --name {manifest["name"]} PICTURE
 
 {_preprocessing(manifest["input"])}
 `{architecture}.params` loads into `cnn.architectures.{architecture}({classes})`{zoo}, \

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 110
+_NOTE_CHARACTERS_PER_INCH, _NOTE_INCHES_PER_LINE = 18, 0.15  # at 7 points
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -25,8 +27,13 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure as PNG."""
+def save_figure(figure: "Figure", path: Path, notes: Sequence[str] = ()) -> None:
+    """Write a figure as PNG, with notes in small print below it."""
+    if notes:
+        characters = int(figure.get_figwidth() * _NOTE_CHARACTERS_PER_INCH)
+        lines = [line for note in notes for line in wrap(note, characters)]
+        figure.set_figheight(figure.get_figheight() + _NOTE_INCHES_PER_LINE * len(lines))
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
 

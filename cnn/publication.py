@@ -18,13 +18,14 @@ import pyarrow.parquet as pq
 from cnn.backend import Device, mx
 from cnn.checkpoints import load_checkpoint
 from cnn.classifier import CLASSES_FILE, MANIFEST_FILE, Classifier
-from cnn.comparison import comparison_rows
+from cnn.comparison import accuracies, comparison_rows
 from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.evaluation import predict_split
 from cnn.files import atomic_file, atomic_folder, file_digest
 from cnn.hyperparameters import Design
 from cnn.model_card import model_card
+from cnn.reports import read_predictions
 
 logger = logging.getLogger(__name__)
 
@@ -110,13 +111,14 @@ def _standing_champion(folder: Path) -> Path | None:
 def publish(candidate: Candidate, models: Path, devices: Sequence[Device]) -> Path:
     """Write a candidate as the next version and, if it is not worse, make it the champion.
 
-    A candidate of which there is a whole version already is not published again. Returns the version's folder.
+    A candidate of which there is a whole version already, come out of the same comparison, is not published again.
+    Returns the version's folder.
     """
     folder, digest = models / candidate.name, file_digest(candidate.checkpoint)
     for version in versions(folder):
         manifest = read_manifest(version)
         same = manifest["checkpoint"] == digest and manifest["data"]["digest"] == candidate.origin["data"]["digest"]
-        if same and is_whole(version):
+        if same and accuracies(version) == accuracies(candidate.report) and is_whole(version):
             break
     else:
         version = _write_version(candidate, folder, digest, devices)
@@ -156,33 +158,45 @@ def _pictures_table(dataset: Dataset) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
+def _picture_ids(version: Path, splits: Sequence[str]) -> set[str]:
+    """Ids of the pictures that these splits had when a version was made."""
+    return set(pq.read_table(version / _PICTURES_FILE, filters=[("split", "in", splits)])["id"].to_pylist())
+
+
 def new_pictures(dataset: Dataset, version: Path) -> int:
     """How many pictures of ``dataset`` a published version was not made from."""
-    known = set(pq.read_table(version / _PICTURES_FILE)["id"].to_pylist())
+    known = _picture_ids(version, dataset.splits)
     return sum(id_ not in known for split in dataset.splits for id_ in dataset.ids_and_labels(split)[0])
 
 
 def promote(version: Path, manifest: dict[str, Any]) -> None:
     """Make a version the champion of its folder, in a single step."""
-    entry = {"version": version.name, "metrics": manifest["metrics"], "since": manifest["created"]}
+    figures = {name: manifest[name] for name in ("metrics", "notes")}
+    entry = {"version": version.name, **figures, "since": manifest["created"]}
     with atomic_file(version.parent / CHAMPION_FILE) as temporary:
         temporary.write_text(json.dumps(entry, indent=2))
 
 
 def decide(candidate: Candidate, folder: Path, devices: Sequence[Device]) -> Decision:
-    """Whether a candidate may replace the champion: only if it is not worse on the same validation pictures."""
+    """Whether a candidate may replace the champion: only if it is not worse on the same validation pictures.
+
+    Pictures that the champion learnt from, because another recipe splits otherwise, do not count.
+    """
     best = _standing_champion(folder)
     if best is None:
         return Decision(True, "There was no champion to compare with.")
     manifest = read_manifest(best)
     if manifest["classes"] != list(candidate.dataset.classes):
         return Decision(True, f"The classes changed, so {best.name} cannot be compared.")
-    figure = candidate.chosen_by
-    mine = json.loads((candidate.report / "metrics.json").read_text())["metrics"]["validation"][figure]
+    figure, dataset, learnt = candidate.chosen_by, candidate.dataset, _picture_ids(best, ["train"])
+    answers = read_predictions(candidate.report, "validation", dataset.classes).without(learnt)
+    if not answers.ids:
+        return Decision(True, f"{best.name} learnt from all of these validation pictures, so it cannot be compared.")
+    mine = answers.scores(candidate.positive)[figure]
     if (manifest["data"]["digest"], manifest["positive"]) == (candidate.origin["data"]["digest"], _positive(candidate)):
         theirs = manifest["metrics"]["validation"][figure]
     else:  # its own figure rests on other pictures or is about another class
-        answers = predict_split(Classifier.load(best, devices), candidate.dataset, "validation")
+        answers = predict_split(Classifier.load(best, devices), dataset, "validation").without(learnt)
         theirs = answers.scores(candidate.positive)[figure]
     compared = f"validation {_FIGURES[figure]} {mine:.4f} against {theirs:.4f} of {best.name} on the same pictures"
     if mine >= theirs:

@@ -1,10 +1,11 @@
 """A checkpoint's report: metrics, predictions, curves, confusion matrices and example pictures in one folder."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
@@ -51,9 +52,13 @@ def write_report(
         for split, found in answers.items():
             pq.write_table(_predictions_table(found, dataset.classes), temporary / f"predictions-{split}.parquet")
         confusions = {split: found.confusion for split, found in answers.items()}
-        save_figure(learning_curves(trained.history, trained.kept), temporary / "curves.png")
-        save_figure(confusion_plot(confusions, dataset.classes), temporary / "confusion.png")
-        save_figure(picture_grid(_examples(answers, dataset, design.input)), temporary / "examples.png")
+        figures = {
+            "curves": learning_curves(trained.history, trained.kept),
+            "confusion": confusion_plot(confusions, dataset.classes),
+            "examples": picture_grid(_examples(answers, dataset, design.input)),
+        }
+        for name, figure in figures.items():
+            save_figure(figure, temporary / f"{name}.png", dataset.caveats)
 
 
 def history_table(epochs: Sequence[Epoch]) -> pa.Table:
@@ -78,17 +83,38 @@ def _predictions_table(found: Predictions, classes: Sequence[str]) -> pa.Table:
     return pa.table(columns)
 
 
+def read_predictions(report: Path, split: str, classes: Sequence[str]) -> Predictions:
+    """The answers on one split that a report holds."""
+    table = pq.read_table(report / f"predictions-{split}.parquet")
+    return Predictions(
+        table["id"].to_pylist(),
+        table["picture"].to_pylist(),
+        np.array([classes.index(label) for label in table["label"].to_pylist()]),
+        np.stack([table[f"p({name})"].to_numpy() for name in classes], 1),
+    )
+
+
+def captioned(
+    chosen: Mapping[str, tuple[Predictions, list[int]]],
+    dataset: Dataset,
+    split: str,
+    show: Callable[[Image.Image], Image.Image],
+) -> dict[str, list[tuple[Image.Image, str]]]:
+    """Under each name the pictures of the chosen answers, as ``show`` makes them, with captions; reads once."""
+    wanted = {found.ids[number] for found, numbers in chosen.values() for number in numbers}
+    pictures = {row.id: show(decode(row.data)) for row in dataset.rows(split) if row.id in wanted}
+    return {
+        name: [(pictures[found.ids[number]], found.caption(number, dataset.classes)) for number in numbers]
+        for name, (found, numbers) in chosen.items()
+    }
+
+
 def _examples(
     answers: dict[str, Predictions], dataset: Dataset, given: Input
 ) -> dict[str, list[tuple[Image.Image, str]]]:
     """The surest right and wrong answers on the last split there is, as titled rows of captioned crops."""
     split, found = list(answers.items())[-1]
     titles = {True: f"{split}: right, and surest of it", False: f"{split}: wrong, and surest of it"}
-    chosen = {titles[right]: found.most_confident(right, _EXAMPLES) for right in titles}
-    wanted = {found.ids[number] for numbers in chosen.values() for number in numbers}
-    crops = {row.id: center_view(decode(row.data), given) for row in dataset.rows(split) if row.id in wanted}
-    return {
-        title: [(crops[found.ids[number]], found.caption(number, dataset.classes)) for number in numbers]
-        for title, numbers in chosen.items()
-        if numbers
-    }
+    chosen = {title: (found, found.most_confident(right, _EXAMPLES)) for right, title in titles.items()}
+    rows = captioned(chosen, dataset, split, lambda picture: center_view(picture, given))
+    return {title: items for title, items in rows.items() if items}

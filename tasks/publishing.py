@@ -79,7 +79,7 @@ def publish(
     version = publish_version(candidate, models, devices)
     _declare_asset(version, [source, weights] if weights else [source])
     _show(version)
-    return ModelVersion(**Reference.to(version, "model version").model_dump())
+    return ModelVersion.to(version, "model version")
 
 
 def _notes(source: Reference, weights: Reference | None) -> list[str]:
@@ -112,6 +112,10 @@ def _show(version: Path) -> None:
     """Show a version in the Prefect UI: its metrics, epochs, card and pictures, and where it is."""
     manifest, name = read_manifest(version), version.parent.name
     title = f"{name} {manifest['version']}"
+
+    def describe(what: str) -> str:
+        return ". ".join([f"{title}: {what}", *manifest["notes"]])
+
     tables = {
         "metrics": metrics_rows(manifest["metrics"]),
         "epochs": history_rows(version),
@@ -119,11 +123,11 @@ def _show(version: Path) -> None:
     }
     for what, rows in tables.items():
         if rows:
-            create_table_artifact(rows, artifact_key(name, what), f"{title}: {what}")
+            create_table_artifact(rows, artifact_key(name, what), describe(what))
     card = (version / MODEL_CARD_FILE).read_text()
-    create_markdown_artifact(card, artifact_key(name, "report"), f"{title}: report")
-    create_link_artifact(version.as_uri(), title, artifact_key(name, "version"), f"{title}: {version}")
+    create_markdown_artifact(card, artifact_key(name, "report"), describe("report"))
+    create_link_artifact(version.as_uri(), title, artifact_key(name, "version"), describe(str(version)))
     for picture in sorted(version.glob("*.png")):
         data = base64.b64encode(picture.read_bytes()).decode()
         what = picture.stem.replace("-", " ")
-        create_image_artifact(f"data:image/png;base64,{data}", artifact_key(name, picture.stem), f"{title}: {what}")
+        create_image_artifact(f"data:image/png;base64,{data}", artifact_key(name, picture.stem), describe(what))

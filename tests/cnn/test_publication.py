@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import write_pictures
 
-from cnn.architectures import squeezenet
+from cnn import publication
 from cnn.backend import mx
 from cnn.checkpoints import Checkpoint, save_checkpoint
 from cnn.datasets import Dataset
@@ -18,8 +18,9 @@ from cnn.files import file_digest
 from cnn.hyperparameters import PRETRAINED
 from cnn.networks import initialise, parameters
 from cnn.preparation import prepare
-from cnn.publication import Candidate, champion, new_pictures, publish, read_manifest, versions
+from cnn.publication import Candidate, champion, new_pictures, promote, publish, read_manifest, versions
 from cnn.reports import write_report
+from cnn.squeezenet import squeezenet
 
 CPU = [mx.cpu()]
 
@@ -85,6 +86,47 @@ def test_the_champion_is_measured_anew_on_other_pictures(drawn_dataset: Dataset,
         CPU,
     )
     assert champion(tmp_path / "models" / "food") == first
+
+
+def test_pictures_that_the_champion_learnt_from_do_not_decide(
+    drawn: Path, drawn_dataset: Dataset, tmp_path: Path
+) -> None:
+    hotdog = candidate(tmp_path, drawn_dataset, 0)
+    first = publish(hotdog, tmp_path / "models", CPU)
+    photos = shutil.copytree(drawn, tmp_path / "photos")
+    shutil.rmtree(photos / "validation")
+    for name in ("0000.jpg", "0001.jpg"):  # two of what it learnt from, both hotdogs, and two that it never saw
+        place = photos / "validation" / "hotdog" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (photos / "train" / "hotdog" / name).rename(place)
+    write_pictures(photos / "validation", 2, first=300, labels=("not_hotdog",))
+    other = candidate(tmp_path, prepare(photos, tmp_path / "mixed"), 1, digest="d1")
+    second = publish(replace(other, chosen_by="accuracy"), tmp_path / "models", CPU)
+    assert "accuracy 1.0000 against 0.0000 of v0001" in read_manifest(second)["why"]  # over all four it is .5 and .5
+    shutil.rmtree(photos / "validation" / "not_hotdog")
+    (photos / "train" / "not_hotdog" / "0000.jpg").rename(photos / "validation" / "not_hotdog.jpg")
+    (photos / "validation" / "not_hotdog").mkdir()
+    (photos / "validation" / "not_hotdog.jpg").rename(photos / "validation" / "not_hotdog" / "0000.jpg")
+    shutil.rmtree(second)
+    promote(first, read_manifest(first))
+    third = publish(candidate(tmp_path, prepare(photos, tmp_path / "known"), 1, digest="d2"), tmp_path / "models", CPU)
+    assert read_manifest(third)["why"] == (
+        "v0001 learnt from all of these validation pictures, so it cannot be compared."
+    )
+
+
+def test_the_same_network_out_of_another_comparison_is_published_with_it(
+    drawn_dataset: Dataset, tmp_path: Path
+) -> None:
+    found = candidate(tmp_path, drawn_dataset, 0)
+    for number, rows in enumerate(({"vgg": 0.5}, {"vgg": 0.5, "alexnet": 0.25}), start=1):
+        told = {"rows": [{"architecture": name, "accuracy": accuracy} for name, accuracy in rows.items()]}
+        (found.report / "comparison.json").write_text(json.dumps(told))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(publication, "comparison_rows", lambda folder: [])
+            versions_of = [publish(found, tmp_path / "models", CPU) for _ in range(2)]
+        assert [version.name for version in versions_of] == [f"v000{number}"] * 2
+        assert json.loads((versions_of[0] / "comparison.json").read_text()) == told
 
 
 def test_a_manifest_lists_every_file_with_its_digest(drawn_dataset: Dataset, tmp_path: Path) -> None:
