@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cnn.architectures import squeezenet
 from cnn.backend import mx
 from cnn.datasets import Dataset
 from cnn.learner import Classes, Learner
@@ -28,6 +27,7 @@ from cnn.parallel import ordered_map
 from cnn.pictures import CROP, decode, to_tensor, views
 from cnn.preparation import prepare
 from cnn.recipes import hotdog_recipe
+from cnn.squeezenet import squeezenet
 from cnn.training import learning_rate
 from cnn.weights import read_weights
 

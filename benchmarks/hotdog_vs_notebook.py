@@ -21,13 +21,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cnn.architectures import squeezenet
 from cnn.backend import mx
 from cnn.datasets import Dataset
 from cnn.networks import initialise, set_parameters
 from cnn.pictures import CROP, decode, resize_short
 from cnn.preparation import prepare
 from cnn.records import write_records
+from cnn.squeezenet import squeezenet
 from cnn.weights import read_weights
 
 

@@ -1,20 +1,20 @@
 """The networks that can be trained, by name: the notebook's AlexNet and VGG, and SqueezeNet 1.1.
 
-To add one, write a function from the number of classes to a Gluon block and give it a line in `ARCHITECTURES`.
+To add one, write a function from the number of classes to a ``HybridBlock`` and give it a line in `ARCHITECTURES`.
 """
 
 import io
+from bisect import bisect_left
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from typing import Any
 
-from cnn.backend import mx
+from cnn.backend import Network, mx
 from cnn.errors import UserError
+from cnn.files import text_digest
+from cnn.squeezenet import squeezenet
 
-#: Gluon blocks carry no type information.
-Network = Any
-
-_LARGEST_SIDE_TRIED = 256
+#: Side, px, of the largest pictures that a network may be for.
+LARGEST_SIDE = 1024
 
 
 def alexnet(classes: int) -> Network:
@@ -59,20 +59,6 @@ def vgg(classes: int) -> Network:
     return net
 
 
-def squeezenet(classes: int) -> Network:
-    """SqueezeNet 1.1: (n, 3, side, side) to (n, classes); ``features`` and ``output`` are its two parts.
-
-    The model zoo's, but for a last pooling that takes any side: at 224 px it computes the same. Iandola et al.
-    2016, https://arxiv.org/abs/1602.07360; notebook, section "Transfer Learning".
-    """
-    nn = mx.gluon.nn
-    net = mx.gluon.model_zoo.vision.squeezenet1_1(classes=classes)
-    output = nn.HybridSequential(prefix="")
-    output.add(net.output[0], net.output[1], nn.GlobalAvgPool2D(), nn.Flatten())
-    net.output = output
-    return net
-
-
 ARCHITECTURES: dict[str, Callable[[int], Network]] = {"alexnet": alexnet, "vgg": vgg, "squeezenet": squeezenet}
 
 
@@ -80,11 +66,20 @@ def require_architecture(name: str) -> str:
     """The name of a known architecture, as it is.
 
     Raises:
-        ValueError: there is no such architecture; names those there are.
+        ValueError: there is no such architecture (names those there are), or its network could not be published.
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"there is no such architecture; choose from {', '.join(ARCHITECTURES)}")
+    network = ARCHITECTURES[name](2)
+    if not isinstance(network, mx.gluon.HybridBlock):
+        raise ValueError(f"expected a HybridBlock, which can be exported, found {type(network).__name__}")
     return name
+
+
+def architecture_digest(name: str) -> str:
+    """Digest of an architecture's graph for two classes: its layers and their settings, whatever code makes them."""
+    with mx.name.NameManager():  # counts layers from 0, whatever was made before
+        return text_digest(ARCHITECTURES[name](2)(mx.sym.var("data")).tojson())
 
 
 def _works(architecture: str, side: int) -> bool:
@@ -100,10 +95,19 @@ def _works(architecture: str, side: int) -> bool:
 def smallest_side(architecture: str) -> int:
     """The side, px, of the smallest square picture that an architecture takes.
 
+    Raises:
+        UserError: it takes none of up to `LARGEST_SIDE`.
+
     >>> smallest_side("vgg")
     16
     """
-    return next(side for side in range(1, _LARGEST_SIDE_TRIED) if _works(architecture, side))
+    sides = range(1, LARGEST_SIDE + 1)
+    found = bisect_left(sides, True, key=lambda side: _works(architecture, side))
+    if found == len(sides):
+        raise UserError(
+            f"{architecture} takes no picture of up to {LARGEST_SIDE} × {LARGEST_SIDE} px: mend its layers."
+        )
+    return sides[found]
 
 
 def require_side(architecture: str, side: int) -> None:

@@ -56,10 +56,12 @@ _load_cuda_libraries()
 
 import mxnet as mx  # noqa: E402
 
-__all__ = ["Device", "gpu_capabilities", "mx", "physical_cores", "pick_devices", "structural_parameters"]
+__all__ = ["Device", "Network", "gpu_capabilities", "mx", "physical_cores", "pick_devices", "structural_parameters"]
 
 #: An MXNet context; MXNet carries no type information, and 2.0 renamed the class.
 Device = Any
+#: A Gluon block.
+Network = Any
 
 
 def structural_parameters(block: Any) -> dict[str, Any]:
@@ -100,10 +102,10 @@ def _why_not_usable(index: int) -> str | None:
     return None
 
 
-def pick_devices(name: str) -> list[Device]:
+def pick_devices(name: str, every: bool = False) -> list[Device]:
     """Turn ``auto``, ``cpu``, ``gpu`` or ``gpu:0,1`` into MXNet devices.
 
-    ``auto`` takes the first usable GPU, or else the CPU.
+    ``auto`` takes the first usable GPU, or ``every`` one, or else the CPU.
 
     Raises:
         UserError: a GPU was asked for that is not there or that this MXNet build cannot use.
@@ -115,8 +117,8 @@ def pick_devices(name: str) -> list[Device]:
         return [mx.cpu()]
     if name == "auto":
         usable = [i for i in range(len(gpu_capabilities())) if _why_not_usable(i) is None]
-        return [mx.gpu(usable[0])] if usable else [mx.cpu()]
-    indices = [int(i) for i in name.partition(":")[2].split(",")] if ":" in name else [0]
+        return [mx.gpu(i) for i in (usable if every else usable[:1])] or [mx.cpu()]
+    indices = list(dict.fromkeys(int(i) for i in name.partition(":")[2].split(","))) if ":" in name else [0]
     for index in indices:
         if reason := _why_not_usable(index):
             raise UserError(f"--device {name}: GPU {index} cannot be used: {reason}; choose --device cpu or auto.")

@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cnn.architectures import Network, squeezenet
-from cnn.backend import Device, mx
+from cnn.backend import Device, Network, mx
 from cnn.datasets import Dataset, Row
 from cnn.files import atomic_file, file_digest
 from cnn.networks import Parameters, compile_network, initialise, run_batches, set_parameters
 from cnn.parallel import in_groups, ordered_map
 from cnn.pictures import CROP, decode, to_tensor, views
 from cnn.progress import progress_bar
+from cnn.squeezenet import squeezenet
 
 #: Shape of one view's features as they are kept: channels, height, width.
 FEATURES = (512, 7, 7)

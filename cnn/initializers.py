@@ -4,8 +4,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from cnn.architectures import Network
-from cnn.backend import mx, structural_parameters
+from cnn.backend import Network, mx, structural_parameters
 from cnn.hyperparameters import Initializer
 
 #: He's (He et al. 2015, https://arxiv.org/abs/1502.01852) keeps the size of what passes through a ReLU.

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.architectures import ARCHITECTURES, Network
-from cnn.backend import Device, mx
+from cnn.architectures import ARCHITECTURES
+from cnn.backend import Device, Network, mx
 from cnn.checkpoints import Arrays
 from cnn.hyperparameters import FromScratch, Stage
 from cnn.initializers import INITIALIZERS, whiten_first_layer
 from cnn.networks import compile_network, initialise, set_dropout, set_parameters
 from cnn.pictures import CROP
+from cnn.squeezenet import squeezenet
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def transfer_model(stage: Stage, classes: int, start: Arrays, devices: Sequence[
 
     The output block is taken over, too, if all layers learn and it has as many classes.
     """
-    net = initialise(ARCHITECTURES["squeezenet"](classes), CROP, devices, seed)
+    net = initialise(squeezenet(classes), CROP, devices, seed)
     net.output[0].bias.set_data(mx.nd.full((classes,), stage.output_bias))
     set_parameters(net, start, prefix="features")
     if len(start["output.0.bias"]) == classes and stage.trains == "all":

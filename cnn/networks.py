@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.architectures import Network, squeezenet
-from cnn.backend import Device, mx, structural_parameters
+from cnn.backend import Device, Network, mx, structural_parameters
 from cnn.pictures import CROP
+from cnn.squeezenet import squeezenet
 
 Parameters = Mapping[str, NDArray[np.float32]]
 

@@ -68,7 +68,7 @@ def _train_epoch(
         if not np.isfinite(loss):
             raise UserError(
                 f"training {learner.model.name}: the loss became {loss} in epoch {epoch}, batch {number}: "
-                f"lower the learning rate of {settings.learning_rate:g}."
+                f"lower its learning rate of {settings.learning_rate:g} in cnn/recipes.py, or choose another --recipe."
             )
         losses.append(loss)
         moving_loss = loss if moving_loss is None else (1 - _SMOOTHING) * moving_loss + _SMOOTHING * loss

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
-from cnn.architectures import ARCHITECTURES, require_architecture, require_side
+from cnn.architectures import ARCHITECTURES, LARGEST_SIDE, require_architecture, require_side
 from cnn.commandline import run_flow
 from cnn.comparison import best_of
 from cnn.files import Reference
@@ -38,7 +38,9 @@ class CifarSettings(FlowSettings):
         description=f"which of {', '.join(ARCHITECTURES)} to train, separated by commas",
     )
     epochs: int | None = Field(None, ge=1, le=10_000, description="default: the recipe's")
-    side: int | None = Field(None, ge=1, le=1024, description="px to which pictures are resized; default: the recipe's")
+    side: int | None = Field(
+        None, ge=1, le=LARGEST_SIDE, description="px to which pictures are resized; default: the recipe's"
+    )
 
 
 @runs.flow(name="cifar")

@@ -22,7 +22,10 @@ _SECONDS_BETWEEN_TRIES = 1.0
 
 def _lock(device: Device) -> IO[str] | None:
     """An open file that keeps all processes of this machine off a device until it is closed; None if it is taken."""
-    file = (Path(tempfile.gettempdir()) / f"hotdog-pipeline-gpu-{device.device_id}.lock").open("a")
+    path = Path(tempfile.gettempdir()) / f"hotdog-pipeline-gpu-{device.device_id}.lock"
+    if not path.exists():
+        path.touch()
+    file = path.open()  # to read only: it may be another user's
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system takes it back when the process dies
     except BlockingIOError:

@@ -21,8 +21,10 @@ from prefect.runtime import task_run
 from prefect.states import State
 from pydantic import BaseModel
 
+import cnn.architectures
 from cnn.errors import PassingError, UserError
 from cnn.files import Reference, text_digest
+from cnn.hyperparameters import Design, FromScratch
 from cnn.progress import observed_by
 
 Result = TypeVar("Result", bound=Reference)
@@ -61,23 +63,28 @@ def _is_module(name: str) -> bool:
 
 @functools.cache
 def code_digest(module: str) -> str:
-    """Digest of a module's code and of all modules of ours that it leads to; comments and docstrings do not count."""
+    """Digest of a module's code and of all modules of ours that it leads to; comments and docstrings do not count.
+
+    Neither do the architectures, or to add one would train all others again: `identity` knows which one is meant.
+    """
     seen: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in seen:
+        if name not in (*seen, cnn.architectures.__name__):
             seen[name], imported = _source(name)
             waiting += imported
     return text_digest(*(part for name in sorted(seen) for part in (name, seen[name])))
 
 
 def identity(value: Any) -> str:
-    """What of an input decides the result: what a reference is of and its content, not its place."""
+    """What of an input decides the result: a reference's kind and content but not its place; settings with network."""
     if isinstance(value, dict):
         return text_digest(*(part for name in value for part in (name, identity(value[name]))))
     if isinstance(value, Reference):
         return f"{value.kind} {value.digest}"
+    if isinstance(value, Design | FromScratch):
+        return text_digest(value.model_dump_json(), cnn.architectures.architecture_digest(value.architecture))
     return value.model_dump_json() if isinstance(value, BaseModel) else str(value)
 
 

@@ -44,7 +44,7 @@ def _train(
     folder = store / "training" / text_digest(key, code_digest("cnn.training"))[:16]
     best = train_model(learner, batches, seed, folder / "state.npz", earlier)
     save_checkpoint(folder / "checkpoint.npz", best)
-    return TrainedNetwork(**Reference.to(folder / "checkpoint.npz", "checkpoint").model_dump())
+    return TrainedNetwork.to(folder / "checkpoint.npz", "checkpoint")
 
 
 _LEARNING = {"output": "output block", "all": "all layers"}
@@ -82,8 +82,8 @@ def train_architecture(
     """
     pictures = Dataset.open(dataset.path)
     batches = PixelBatches(pictures, pixels.path, settings, seed)
-    key = text_digest(settings, pixels.digest, dataset.digest, seed, device, together)
-    with lent(pick_devices(device), together) as devices:
+    key = text_digest(identity(settings), pixels.digest, dataset.digest, seed, device, together)
+    with lent(pick_devices(device, every=not together), together) as devices:
         model = fresh_model(settings, len(pictures.classes), devices, seed, batches.examples())
         return _train(Learner(settings, _classes(pictures, None), model, devices), batches, seed, store, key, None)
 
@@ -98,7 +98,7 @@ def train_architectures(
     Raises:
         UserError: none could be trained.
     """
-    at_once = min(len(pick_devices(device)), len(recipes))
+    at_once = min(len(pick_devices(device, every=True)), len(recipes))
     pixels = {given: pack_pixels(dataset, given, store) for given in {each.input: None for each in recipes.values()}}
     running: dict[str, PrefectFuture[Reference]] = {}
     with stopping_together():  # a run that is cancelled does not wait for trainings on other threads
@@ -127,7 +127,7 @@ def complain(failures: dict[str, str], version: Reference) -> None:
         UserError: there is one; names the version that was published all the same.
     """
     if failures:
-        raise UserError(f"{' '.join(failures.values())} The others are published: {version.path}.")
+        raise UserError(f"{' '.join(failures.values())} The best of the others is published: {version.path}.")
 
 
 @step("evaluate {design.architecture}")

@@ -1,8 +1,11 @@
 """Parameter counts and output shapes worked out by hand, and a network added in one line."""
 
+from typing import Any
+
 import pytest
 
-from cnn.architectures import ARCHITECTURES, require_side, smallest_side
+from cnn import architectures
+from cnn.architectures import ARCHITECTURES, architecture_digest, require_architecture, require_side, smallest_side
 from cnn.backend import mx
 from cnn.errors import UserError
 from cnn.networks import initialise
@@ -65,3 +68,40 @@ def test_the_smallest_side_of_an_added_network_is_found(monkeypatch: pytest.Monk
 
     monkeypatch.setitem(ARCHITECTURES, "lenet", lenet)
     assert smallest_side("lenet") == 6
+    monkeypatch.setattr(architectures, "LARGEST_SIDE", 5)
+    with pytest.raises(UserError, match="lenet takes no picture of up to 5 × 5 px"):
+        require_side("lenet", 5)
+
+
+def test_a_network_that_cannot_be_exported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "plain", lambda classes: mx.gluon.nn.Sequential())
+    with pytest.raises(ValueError, match="expected a HybridBlock, which can be exported, found Sequential"):
+        require_architecture("plain")
+
+
+def test_the_digest_tells_networks_apart_and_not_when_they_were_made() -> None:
+    digests = {name: architecture_digest(name) for name in ARCHITECTURES}
+    assert len(set(digests.values())) == len(ARCHITECTURES)
+    assert {name: architecture_digest(name) for name in reversed(ARCHITECTURES)} == digests
+
+
+def test_the_digest_is_of_every_setting_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_layer(layer: str, **options: Any) -> str:
+        def build(classes: int) -> Any:
+            net = mx.gluon.nn.HybridSequential()
+            net.add(mx.gluon.nn.Conv2D(4, 3), getattr(mx.gluon.nn, layer)(**options), mx.gluon.nn.Dense(classes))
+            return net
+
+        monkeypatch.setitem(ARCHITECTURES, "one", build)
+        return architecture_digest("one")
+
+    layers: list[dict[str, Any]] = [
+        {"layer": "Dropout", "rate": 0.1},
+        {"layer": "Dropout", "rate": 0.2},
+        {"layer": "Conv2D", "channels": 4, "kernel_size": 3},
+        {"layer": "Conv2D", "channels": 4, "kernel_size": 3, "strides": 2},
+        {"layer": "Conv2D", "channels": 4, "kernel_size": 3, "weight_initializer": "zeros"},
+        {"layer": "MaxPool2D"},
+        {"layer": "AvgPool2D"},
+    ]
+    assert len({with_layer(**layer) for layer in layers}) == len(layers)

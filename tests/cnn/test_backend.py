@@ -25,7 +25,9 @@ def test_without_a_gpu_auto_is_the_cpu_and_gpu_is_an_error(gpus: list) -> None:
 def test_usable_gpus_are_given(gpus: list) -> None:
     gpus += [(7, 5), (8, 9)]
     assert pick_devices("auto") == [mx.gpu(0)]
+    assert pick_devices("auto", every=True) == [mx.gpu(0), mx.gpu(1)]
     assert pick_devices("gpu") == [mx.gpu(0)]
+    assert pick_devices("gpu:1,0,1") == [mx.gpu(1), mx.gpu(0)]
     assert pick_devices("gpu:0,1") == [mx.gpu(0), mx.gpu(1)]
     with pytest.raises(UserError, match="GPU 2 cannot be used"):
         pick_devices("gpu:1,2")

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn.architectures import squeezenet
 from cnn.backend import mx
 from cnn.datasets import Dataset
 from cnn.features import FEATURES, FeatureStore, embed_split, embedding_network
 from cnn.networks import Network, initialise, random_parameters, set_parameters
 from cnn.pictures import center_view, decode, to_tensor
+from cnn.squeezenet import squeezenet
 
 WEIGHTS = random_parameters(seed=1)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cnn.training
-from cnn.architectures import ARCHITECTURES, squeezenet
+from cnn.architectures import ARCHITECTURES
 from cnn.backend import Device, mx
 from cnn.batches import Batch, Batches, FeatureBatches, PixelBatches, RecordBatches
 from cnn.checkpoints import Arrays, Checkpoint, load_checkpoint, load_state, save_checkpoint
@@ -24,6 +24,7 @@ from cnn.models import fresh_model, transfer_model
 from cnn.networks import initialise, parameters, random_parameters, set_parameters
 from cnn.packing import pack_dataset, pack_pixels
 from cnn.recipes import cifar_recipe, hotdog_recipe
+from cnn.squeezenet import squeezenet
 from cnn.training import learning_rate, train
 
 START = Checkpoint(random_parameters(seed=3))

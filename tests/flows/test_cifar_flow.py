@@ -68,7 +68,7 @@ def run(small: None, drawn: Path, tmp_path: Path) -> Runner:
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of a run's time; one test looks at the figures."""
     for module in (comparison, reports):
-        monkeypatch.setattr(module, "save_figure", lambda figure, path: path.touch())
+        monkeypatch.setattr(module, "save_figure", lambda figure, path, notes: path.touch())
 
 
 @pytest.fixture
@@ -109,6 +109,28 @@ def test_all_steps_run_once_and_a_changed_recipe_retrains_its_architecture_only(
     alone = run(architectures=("lenet",))
     assert alone.worked() <= {"compare architectures", f"publish {name}"}
     assert "train wide" not in alone.states
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_network_is_trained_again_when_its_layers_change_and_not_when_another_is_added(
+    run: Runner, lenet: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    code = steps.code_digest.__wrapped__("tasks.training")
+
+    def wider(classes: int) -> Any:
+        net = mx.gluon.nn.HybridSequential()
+        net.add(mx.gluon.nn.Conv2D(9, 5, strides=2, activation="relu"), mx.gluon.nn.Dense(classes))
+        return net
+
+    monkeypatch.setitem(ARCHITECTURES, "wide", wider)
+    after = run()
+    assert {"train wide"} <= after.worked() and after.states["train lenet"] == "Cached"
+    source = steps._source
+    monkeypatch.setattr(
+        steps, "_source", lambda name: ("edited", frozenset()) if name == "cnn.architectures" else source(name)
+    )
+    assert steps.code_digest.__wrapped__("tasks.training") == code
 
 
 def test_the_presets_are_no_code_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,12 +201,12 @@ def test_a_network_that_diverges_is_named_after_the_others_are_published(
 ) -> None:
     monkeypatch.setitem(CIFAR_RECIPES["tuned"], "wide", {"learning_rate": 1e30, "warm_up": 0})
     with pytest.raises(
-        UserError, match=r"^training wide: the loss became .* 1e\+30\. The others are published: "
+        UserError, match=r"^training wide: the loss became .* 1e\+30 in .* The best of the others is published: "
     ) as error:
         run(architectures=("wide", "lenet"))
     (version,) = (tmp_path / "models").glob("*/v*")
     assert f"published: {version}." in str(error.value) and "lenet" not in str(error.value)
-    with pytest.raises(UserError, match=r"^training wide: .* learning rate of 1e\+30\.$"):
+    with pytest.raises(UserError, match=r"^training wide: .* learning rate of 1e\+30 in cnn/recipes\.py, .*recipe\.$"):
         run(architectures=("wide",))
     assert json.loads((version / "manifest.json").read_text())["architecture"] == "lenet"
     rows = json.loads((version / "comparison.json").read_text())["rows"]
@@ -203,7 +225,7 @@ def test_architectures_train_side_by_side_on_several_devices_as_one_after_the_ot
         return fresh(*arguments)
 
     monkeypatch.setattr(training, "fresh_model", wait_for_the_other)
-    monkeypatch.setattr(training, "pick_devices", lambda _: [mx.cpu(0), mx.cpu(1)])
+    monkeypatch.setattr(training, "pick_devices", lambda *_, **__: [mx.cpu(0), mx.cpu(1)])
     together = run()
     assert together.worked() == {"train lenet", "train wide"}  # what follows is cached: the networks are the same
     assert together.version == apart.version
@@ -224,7 +246,7 @@ def test_the_third_training_begins_on_the_device_that_is_free_first(
 
     monkeypatch.setitem(ARCHITECTURES, "third", wide)
     monkeypatch.setattr(training, "fresh_model", go_on_with_the_third)
-    monkeypatch.setattr(training, "pick_devices", lambda _: [mx.cpu(0), mx.cpu(1)])
+    monkeypatch.setattr(training, "pick_devices", lambda *_, **__: [mx.cpu(0), mx.cpu(1)])
     trained = run(architectures=("lenet", "wide", "third"), epochs=1)
     assert trained.worked() >= {"train lenet", "train wide", "train third"}
 
