@@ -18,7 +18,7 @@ from cnn import comparison
 from cnn.comparison import best_of, compare, comparison_rows
 from cnn.datasets import Dataset
 from cnn.metrics import confusion_matrix, scores, wilson_interval
-from cnn.plots import comparison_curves
+from cnn.plots import comparison_curves, save_figure
 
 HITS = st.integers(1, 20_000).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count)))
 TIMINGS = (
@@ -205,3 +205,15 @@ def test_curves_run_over_epochs_and_over_cumulative_seconds() -> None:
         assert axis.get_xlabel() and axis.get_ylabel()
         assert [line.get_color() for line in axis.lines] == [line.get_color() for line in accuracy.lines]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["lenet", "vgg"]
+
+
+def test_notes_stand_below_a_figure_and_not_in_it(tmp_path: Path) -> None:
+    note = "The official test batch is not here, " + "and so on " * 20 + "to the end."
+    history = [{"epoch": 0, "seconds": 0.0, "validation_accuracy": 0.1}]
+    sizes = {}
+    for name, notes in (("plain", []), ("noted", [note])):
+        figure = comparison_curves({"lenet": history})
+        save_figure(figure, tmp_path / name, notes)
+        sizes[name] = Image.open(tmp_path / name, formats=["PNG"]).size
+        assert figure.get_supxlabel().replace("\n", " ") == "".join(notes)
+    assert sizes["noted"][0] == sizes["plain"][0] and sizes["noted"][1] > sizes["plain"][1]
