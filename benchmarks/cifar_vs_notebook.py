@@ -54,12 +54,13 @@ DIFFERENCES = (
     ("batch_size",),
     ("mirror",),
     ("shift",),
-    ("optimizer", "learning_rate", "momentum"),
     ("schedule", "warm_up"),
-    ("weight_decay",),
     ("label_smoothing",),
     ("dropout",),
 )
+#: The same of the optimizer's own settings: where it is another one, they mean something else.
+SGD = (("learning_rate", "momentum"), ("weight_decay",))
+ADAM = (("optimizer", "learning_rate", "momentum", "weight_decay"),)
 
 
 @dataclass
@@ -177,7 +178,7 @@ def ours(dataset: Dataset, settings: FromScratch, variant: str, seed: int, folde
 def ablations(architecture: str, epochs: int) -> Iterator[tuple[str, FromScratch]]:
     """Recipe ``tuned`` with each of its differences taken back to ``notebook``'s in turn."""
     notebook, tuned = (cifar_recipe(name, architecture, epochs) for name in RECIPES)
-    for group in DIFFERENCES:
+    for group in (*DIFFERENCES, *(SGD if tuned.optimizer == notebook.optimizer else ADAM)):
         taken_back = {
             name: getattr(notebook, name) for name in group if getattr(notebook, name) != getattr(tuned, name)
         }

@@ -191,7 +191,8 @@ def test_the_best_is_published_with_the_comparison_and_a_word_of_caution(
         np.testing.assert_allclose(shares, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
         assert manifest["metrics"][split]["accuracy"] == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
 
-    for said in (*manifest["notes"], (version / "README.md").read_text(), summary(version)):
+    files = ("README.md", "comparison.json", "../champion.json")
+    for said in (*manifest["notes"], *((version / name).read_text() for name in files), summary(version)):
         assert CAVEAT in said
 
 
