@@ -18,7 +18,7 @@ from cnn.pictures import PHOTO, Input, to_tensor
 
 #: So many photos are run at once, and more of smaller pictures; more take memory and no less time.
 _PHOTOS_AT_ONCE, _PICTURES_AT_ONCE = 16, 256
-CLASSES_FILE, MANIFEST_FILE = "classes.json", "manifest.json"
+CLASSES_FILE, MANIFEST_FILE, CHAMPION_FILE = "classes.json", "manifest.json", "champion.json"
 
 
 class Classifier:

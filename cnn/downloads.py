@@ -11,7 +11,7 @@ import requests
 
 from cnn.catalog import CatalogFile
 from cnn.errors import PassingError, UserError
-from cnn.files import atomic_file, file_digest
+from cnn.files import atomic_file, file_digest, locked
 from cnn.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def _receive(response: requests.Response, file: CatalogFile, partial: Path, adva
 def _download(address: str, file: CatalogFile, partial: Path) -> None:
     """Bring the rest of ``partial`` from an address, from its start if the server does not resume."""
     have = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     timeout = (_CONNECT_SECONDS, _SILENCE_SECONDS)
     try:
         with requests.get(address, stream=True, headers=headers, timeout=timeout) as response:
@@ -138,7 +138,10 @@ def _bring(address: str, file: CatalogFile, target: Path) -> None:
     """Put the verified file at ``target``, from a folder or a URL."""
     if not is_url(address):
         with atomic_file(target) as temporary:
-            shutil.copyfile(Path(address).expanduser(), temporary)
+            try:
+                shutil.copyfile(Path(address).expanduser(), temporary)
+            except PermissionError as error:
+                raise _Failed(why_failed(error)) from error
             _verify(temporary, file)
         return
     partial = target.with_name(f".{target.name}.partial")
@@ -188,7 +191,9 @@ def obtain(files: Sequence[CatalogFile], folder: Path, mirror: str | None, inste
             try:
                 if failure := answers[address]:
                     raise failure
-                _bring(address, file, folder / file.name)
+                with locked(folder):
+                    if not is_here(file, folder):  # another run may have brought it meanwhile
+                        _bring(address, file, folder / file.name)
             except _Failed as failure:
                 logger.warning("%s: %s", address, failure)
                 tried[address] = failure

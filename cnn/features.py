@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -72,15 +73,15 @@ class FeatureStore:
         """Write a shard of (picture id, features of all its views: (views, 512, 13, 13))."""
         names = json.dumps([picture for picture, _ in items])
         schema = _SCHEMA.with_metadata({b"pictures": names.encode()})
-        with atomic_file(self.folder / "shard") as path:
+        unnamed = self.folder / f".{uuid4()}"  # until its digest is known; another run may be adding, too
+        with atomic_file(unnamed) as path:
             options = pa.ipc.IpcWriteOptions(compression="zstd")
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
                 for _, features in items:
                     for view in features.reshape(self.views, _VALUES):
                         column = pa.FixedSizeListArray.from_arrays(pa.array(view, pa.float16()), _VALUES)
                         writer.write_batch(pa.record_batch([column], schema=schema))
-        shard = (self.folder / "shard").rename(self.folder / f"{file_digest(self.folder / 'shard')}.arrow")
-        self._open(shard)
+        self._open(unnamed.rename(self.folder / f"{file_digest(unnamed)}.arrow"))
 
 
 def embedding_network(weights: Parameters, devices: Sequence[Device]) -> Network:

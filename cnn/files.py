@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and references to them that can be checked."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -26,7 +27,16 @@ def text_digest(*parts: object) -> str:
     >>> text_digest("ab", "c") == text_digest("a", "bc")
     False
     """
-    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+    return hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be written anywhere: bytes that are not UTF-8 become question marks.
+
+    >>> printable("caf\\udce9.jpg")
+    'caf?.jpg'
+    """
+    return name.encode(errors="replace").decode()
 
 
 def visible_files(folder: Path) -> list[str]:
@@ -130,6 +140,18 @@ def atomic_folder(path: Path, existing: Literal["replace", "refuse"] = "replace"
         _flush(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out that lock the same folder, which is made if need be; waits for them first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # the system takes it back when the process dies
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def require_writable(folder: Path, option: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from cnn.classifier import CHAMPION_FILE, MANIFEST_FILE
 from cnn.comparison import comparison_rows
 from cnn.hyperparameters import PRETRAINED
 
@@ -46,13 +47,14 @@ def _figure(value: float | None) -> str:
 
 def summary(version: Path) -> str:
     """What a run ends with in the terminal: metrics, where the model is, whether it became the champion."""
-    manifest = json.loads((version / "manifest.json").read_text())
+    manifest = json.loads((version / MANIFEST_FILE).read_text())
     rows = metrics_rows(manifest["metrics"])
     lines = _columns([list(rows[0]), *(list(row.values()) for row in rows)])
     if compared := comparison_rows(version):
         lines += ["", *_columns([[figure, *(row[figure] for row in compared)] for figure in compared[0]])]
-    champion = "is the champion" if manifest["promoted"] else "is not the champion"
-    ending = [f"{manifest['name']} {manifest['version']} {champion}. {manifest['why']}", f"Model: {version}"]
+    champion = json.loads((version.parent / CHAMPION_FILE).read_text())["version"]
+    standing = "is" if champion == version.name else f"is not (it is {champion})"
+    ending = [f"{manifest['name']} {version.name} {standing} the champion. {manifest['why']}", f"Model: {version}"]
     return "\n".join(["", *lines, "", *ending, *_untested(manifest), *manifest["notes"]])
 
 

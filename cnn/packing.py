@@ -1,6 +1,7 @@
 """Datasets as training reads them that sees each picture augmented anew every epoch: MXNet records, or pixels."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,8 @@ def pack_pixels(dataset: Dataset, given: Input, folder: Path) -> None:
             total = sum(dataset.counts[split].values())
             shape = (total, 3, given.crop, given.crop)
             pixels = np.lib.format.open_memmap(temporary / f"{split}.npy", "w+", np.uint8, shape)
+            with (temporary / f"{split}.npy").open("r+b") as file:  # or a full disk would kill the process below
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
             pictures = ordered_map(cut, dataset.rows(split))
             for number, picture in enumerate(track(pictures, f"packing {split}", total, "picture")):
                 pixels[number] = picture

@@ -17,19 +17,18 @@ import pyarrow.parquet as pq
 
 from cnn.backend import Device, mx
 from cnn.checkpoints import load_checkpoint
-from cnn.classifier import CLASSES_FILE, MANIFEST_FILE, Classifier
+from cnn.classifier import CHAMPION_FILE, CLASSES_FILE, MANIFEST_FILE, Classifier
 from cnn.comparison import accuracies, comparison_rows
 from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.evaluation import predict_split
-from cnn.files import atomic_file, atomic_folder, file_digest
+from cnn.files import atomic_file, atomic_folder, file_digest, locked
 from cnn.hyperparameters import Design
 from cnn.model_card import model_card
 from cnn.reports import read_predictions
 
 logger = logging.getLogger(__name__)
 
-CHAMPION_FILE = "champion.json"
 MODEL_CARD_FILE = "README.md"
 _PICTURES_FILE = "pictures.parquet"
 _VERSION = re.compile(r"v\d{4,}")
@@ -99,13 +98,16 @@ def is_whole(version: Path) -> bool:
 
 
 def _standing_champion(folder: Path) -> Path | None:
-    """The champion that a candidate has to beat: None if there is none, or none that is whole."""
+    """The champion that a candidate has to beat: None if there is none, or none that is whole, which is logged."""
     try:
         best = champion(folder)
     except UserError as error:
         logger.warning("%s", error)
         return None
-    return best if best and is_whole(best) else None
+    if best and not is_whole(best):
+        logger.warning("%s was altered since it was published, and is the champion no more", best)
+        return None
+    return best
 
 
 def publish(candidate: Candidate, models: Path, devices: Sequence[Device]) -> Path:
@@ -114,7 +116,12 @@ def publish(candidate: Candidate, models: Path, devices: Sequence[Device]) -> Pa
     A candidate of which there is a whole version already, come out of the same comparison, is not published again.
     Returns the version's folder.
     """
-    folder, digest = models / candidate.name, file_digest(candidate.checkpoint)
+    with locked(models / candidate.name):  # another run may have another candidate
+        return _publish(candidate, models / candidate.name, devices)
+
+
+def _publish(candidate: Candidate, folder: Path, devices: Sequence[Device]) -> Path:
+    digest = file_digest(candidate.checkpoint)
     for version in versions(folder):
         manifest = read_manifest(version)
         same = manifest["checkpoint"] == digest and manifest["data"]["digest"] == candidate.origin["data"]["digest"]
@@ -123,7 +130,8 @@ def publish(candidate: Candidate, models: Path, devices: Sequence[Device]) -> Pa
     else:
         version = _write_version(candidate, folder, digest, devices)
         manifest = read_manifest(version)
-    if manifest["promoted"] and not (folder / CHAMPION_FILE).exists():
+    best = _standing_champion(folder)
+    if best is None or (manifest["promoted"] and versions(folder).index(version) > versions(folder).index(best)):
         promote(version, manifest)
     return version
 
@@ -141,8 +149,6 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, devices: Seq
         (temporary / MODEL_CARD_FILE).write_text(model_card(manifest, comparison_rows(temporary)))
         manifest["files"] = {file.name: file_digest(file) for file in sorted(temporary.iterdir())}
         (temporary / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2, ensure_ascii=False))
-    if decision.promoted:
-        promote(version, manifest)
     return version
 
 
@@ -184,7 +190,8 @@ def decide(candidate: Candidate, folder: Path, devices: Sequence[Device]) -> Dec
     """
     best = _standing_champion(folder)
     if best is None:
-        return Decision(True, "There was no champion to compare with.")
+        is_first = not (folder / CHAMPION_FILE).exists()
+        return Decision(True, f"There was no champion to compare with{'' if is_first else ' that is whole'}.")
     manifest = read_manifest(best)
     if manifest["classes"] != list(candidate.dataset.classes):
         return Decision(True, f"The classes changed, so {best.name} cannot be compared.")

@@ -13,7 +13,7 @@ from cnn.pictures import Input
 from cnn.preparation import VALIDATION_SHARE_OF_TRAIN
 from cnn.preparation import prepare as prepare_dataset
 from cnn.weights import read_weights
-from tasks.steps import code_digest, step
+from tasks.steps import code_digest, intact, step
 
 #: Kinds of sources with so many pictures that a smaller share of the training part suffices for validation.
 _VALIDATION_SHARES = {"cifar": 0.05}
@@ -31,7 +31,7 @@ def prepare(source: Reference, store: Path, second_part_validates: bool) -> Refe
 
 def check_positive(dataset: Reference, positive: str | None) -> None:
     """Refuse a class that the data does not have, before it has taken any time."""
-    positive_class(Dataset.open(dataset.path).classes, positive)
+    positive_class(Dataset.open(intact(dataset)).classes, positive)
 
 
 @step("embed {views} views")
@@ -39,7 +39,7 @@ def embed(dataset: Reference, weights: Reference, views: int, seed: int, device:
     """The frozen features of every training view and of the validation pictures; only new pictures are run."""
     recipe = text_digest(weights.digest, views, seed, code_digest("cnn.features"))
     folder = store / "features" / f"{dataset.path.name}-{recipe[:12]}"
-    pictures, devices = Dataset.open(dataset.path), pick_devices(device)
+    pictures, devices = Dataset.open(intact(dataset)), pick_devices(device)
     network = embedding_network(read_weights(weights.path), devices)
     for split, count in (("train", views), ("validation", 1)):
         embed_split(pictures, split, FeatureStore(folder / split, count), network, devices, seed)
@@ -50,7 +50,7 @@ def embed(dataset: Reference, weights: Reference, views: int, seed: int, device:
 def pack(dataset: Reference, store: Path) -> Reference:
     """Training and validation pictures as MXNet records, for stages that augment pictures anew each epoch."""
     folder = store / "records" / dataset.path.name
-    pack_dataset(Dataset.open(dataset.path), folder)
+    pack_dataset(Dataset.open(intact(dataset)), folder)
     return Reference.to(folder, "records")
 
 
@@ -58,5 +58,5 @@ def pack(dataset: Reference, store: Path) -> Reference:
 def pack_pixels(dataset: Reference, given: Input, store: Path) -> Reference:
     """Training and validation pictures as plain arrays of small pictures."""
     folder = store / "pixels" / f"{dataset.path.name}-{text_digest(given)[:8]}"
-    pack_dataset_pixels(Dataset.open(dataset.path), given, folder)
+    pack_dataset_pixels(Dataset.open(intact(dataset)), given, folder)
     return Reference.to(folder, "pixels")

@@ -15,6 +15,7 @@ from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.files import Reference
 from cnn.publication import new_pictures, read_manifest
+from tasks.steps import intact
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -55,7 +56,7 @@ def too_few_new(dataset: Reference, published: list[Path], min_new: int) -> str 
     """
     if not (published and min_new):
         return None
-    new = new_pictures(Dataset.open(dataset.path), published[-1])
+    new = new_pictures(Dataset.open(intact(dataset)), published[-1])
     if new >= min_new:
         return None
     since = f"{published[-1].parent.name} {published[-1].name}"

@@ -88,6 +88,20 @@ def identity(value: Any) -> str:
     return value.model_dump_json() if isinstance(value, BaseModel) else str(value)
 
 
+def intact(reference: Reference) -> Path:
+    """Where a reference leads, if that is still what it refers to.
+
+    Raises:
+        UserError: it is not: another run with the same store has made it from other pictures meanwhile.
+    """
+    if not reference.is_intact():
+        raise UserError(
+            f"{reference.path} was replaced by another run that found other pictures, while this one worked with it: "
+            "run the same command again."
+        )
+    return reference.path
+
+
 class WhileIntact(CachePolicy):
     """Cached by inputs and code, for as long as the file or folder that the result refers to has its digest."""
 

@@ -58,6 +58,7 @@ def server() -> Iterator[Server]:
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.handle_error = lambda *_: None  # type: ignore[method-assign]  # who hangs up is right to
     http.state = Server(f"http://127.0.0.1:{http.server_port}")  # type: ignore[attr-defined]
     threading.Thread(target=http.serve_forever, daemon=True).start()
     yield http.state  # type: ignore[attr-defined]

@@ -1,12 +1,14 @@
 """Whole files or none, and references that notice."""
 
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from cnn.errors import UserError
-from cnn.files import Reference, atomic_file, atomic_folder, content_digest, require_writable
+from cnn.files import Reference, atomic_file, atomic_folder, content_digest, locked, require_writable
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
@@ -59,6 +61,32 @@ def test_a_reference_notices_what_happened_to_its_file(tmp_path: Path) -> None:
     assert not reference.is_intact()
     path.unlink()
     assert not reference.is_intact()
+
+
+def test_a_name_that_is_not_utf8_has_a_digest(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_text("text")
+    reference = Reference.to(tmp_path, "folder")
+    assert reference.is_intact()
+    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).rename(tmp_path / os.fsdecode(b"caf\xe8.jpg"))
+    assert not reference.is_intact()
+
+
+def test_who_locks_the_same_folder_waits(tmp_path: Path) -> None:
+    happened = []
+
+    def second() -> None:
+        with locked(tmp_path / "new"):
+            happened.append("second")
+
+    with ThreadPoolExecutor() as pool:
+        with locked(tmp_path / "new"):
+            waiting = pool.submit(second)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.2)
+            happened.append("first")
+        waiting.result(timeout=60)
+    assert happened == ["first", "second"]
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

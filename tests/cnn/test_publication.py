@@ -16,6 +16,7 @@ from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.files import file_digest
 from cnn.hyperparameters import PRETRAINED
+from cnn.model_card import summary
 from cnn.networks import initialise, parameters
 from cnn.preparation import prepare
 from cnn.publication import Candidate, champion, new_pictures, promote, publish, read_manifest, versions
@@ -139,6 +140,32 @@ def test_a_manifest_lists_every_file_with_its_digest(drawn_dataset: Dataset, tmp
 def test_the_same_candidate_is_published_once(drawn_dataset: Dataset, tmp_path: Path) -> None:
     found = candidate(tmp_path, drawn_dataset, 0)
     assert publish(found, tmp_path / "models", CPU) == publish(found, tmp_path / "models", CPU)
+
+
+def test_what_was_published_becomes_champion_when_there_is_none_or_it_was_stopped_before(
+    drawn_dataset: Dataset, tmp_path: Path
+) -> None:
+    hotdog, other = (candidate(tmp_path, drawn_dataset, always) for always in (0, 1))
+    models, folder = tmp_path / "models", tmp_path / "models" / "food"
+    better, worse = publish(hotdog, models, CPU), publish(other, models, CPU)
+    assert champion(folder) == better
+    shutil.rmtree(better)
+    assert publish(other, models, CPU) == worse == champion(folder)
+    again = publish(hotdog, models, CPU)
+    assert champion(folder) == again
+    promote(worse, read_manifest(worse))  # as if the process had been killed before it was promoted
+    assert publish(hotdog, models, CPU) == again == champion(folder)
+    assert publish(other, models, CPU) == worse and champion(folder) == again
+    said = summary(worse)
+    assert f"food {worse.name} is not (it is {again.name}) the champion" in said
+
+
+def test_an_altered_champion_is_said(drawn_dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = publish(candidate(tmp_path, drawn_dataset, 0), tmp_path / "models", CPU)
+    (first / "README.md").write_text("edited")
+    second = publish(candidate(tmp_path, drawn_dataset, 1), tmp_path / "models", CPU)
+    assert read_manifest(second)["why"] == "There was no champion to compare with that is whole."
+    assert f"{first} was altered since it was published" in caplog.text
 
 
 def test_a_champion_that_is_gone_is_said(tmp_path: Path) -> None:

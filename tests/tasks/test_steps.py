@@ -9,13 +9,23 @@ from prefect import flow
 
 from cnn.errors import PassingError, UserError
 from cnn.files import Reference
-from tasks.steps import artifact_key, step
+from tasks.steps import artifact_key, intact, step
 
 
 @given(st.text(), st.text())
 def test_artifact_keys_are_what_prefect_takes(first: str, second: str) -> None:
     key = artifact_key("progress", first, second)
     assert set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and key.startswith("progress")
+
+
+def test_what_another_run_has_replaced_is_not_used(tmp_path: Path) -> None:
+    file = tmp_path / "dataset"
+    file.write_text("some pictures")
+    reference = Reference.to(file, "dataset")
+    assert intact(reference) == file
+    file.write_text("other pictures")
+    with pytest.raises(UserError, match=r"dataset was replaced by another run .* run the same command again\."):
+        intact(reference)
 
 
 @pytest.mark.usefixtures("prefect_server")
