@@ -15,10 +15,12 @@ from cnn.classifier import Classifier
 from cnn.commandline import parse, run
 from cnn.downloads import is_url, why_failed
 from cnn.errors import UserError
+from cnn.files import printable
 from cnn.parallel import in_groups, ordered_map
 from cnn.pictures import NotAPictureError, center_view, decode, normalise
 from cnn.plots import save_figure, seen_by_network
 from cnn.publication import champion
+from cnn.sources import picture_files
 
 _TIMEOUT_SECONDS = 20
 _BLOCK, _MAX_BYTES = 1 << 16, 1 << 27
@@ -90,7 +92,7 @@ def _places(arguments: list[str]) -> Iterator[str]:
     for argument in arguments:
         folder = Path(argument)
         if folder.is_dir():
-            yield from (str(path) for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] != ".")
+            yield from (str(folder / name) for name in picture_files(folder))
         else:
             yield argument
 
@@ -128,7 +130,7 @@ def _line(place: str, probabilities: dict[str, float], as_json: bool) -> str:
     answer = max(probabilities, key=probabilities.__getitem__)
     if as_json:
         return json.dumps({"picture": place, "class": answer, "probabilities": probabilities})
-    return f"{place}: {_caption(probabilities)}"
+    return f"{printable(place)}: {_caption(probabilities)}"
 
 
 def classify(settings: Classify) -> None:
@@ -153,7 +155,7 @@ def classify(settings: Classify) -> None:
                 save_figure(seen_by_network(picture, crop, _caption(probabilities)), plot)
                 plot = None
     if failures:
-        raise UserError(" ".join(failures))
+        raise UserError(printable(" ".join(failures)))
 
 
 if __name__ == "__main__":

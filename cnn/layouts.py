@@ -1,7 +1,7 @@
 """What the names of files say: which split and which class a picture belongs to."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,6 +64,8 @@ def file_by_folders(names: Iterable[str]) -> list[Place]:
 
     >>> file_by_folders(["a/train/cat/1.png", "a/train/dog/2.png", "a/Test/cat/3.png", "a/notes.txt"])[0]
     Place(split='test', label='cat', name='a/Test/cat/3.png')
+    >>> file_by_folders(["train_set/cat/1.png", "test_set/cat/2.png"])[0]
+    Place(split='test', label='cat', name='test_set/cat/2.png')
     >>> file_by_folders(["cat/1.png", "dog/2.png"])[1]
     Place(split=None, label='dog', name='dog/2.png')
     """
@@ -71,13 +73,17 @@ def file_by_folders(names: Iterable[str]) -> list[Place]:
     depth = 0
     while len(_folders(paths.values(), depth, 1)) == 1 and _folders(paths.values(), depth, 2):
         depth += 1
+    outer = _folders(paths.values(), depth, 2)
+    split_named: Callable[[str], str | None] = _SPLIT_NAMES.get
+    if outer and all(map(split_of, outer)):  # train_set and test_set, and nothing that looks like a class
+        split_named = split_of
     # a class may well be called "test": such a folder is a split if it holds folders, or if all are called so
-    has_splits = any(name.lower() in _SPLIT_NAMES for name in _folders(paths.values(), depth, 2))
-    has_splits |= all(name.lower() in _SPLIT_NAMES for name in _folders(paths.values(), depth, 1))
+    has_splits = any(split_named(name.lower()) for name in outer)
+    has_splits |= all(split_named(name.lower()) for name in _folders(paths.values(), depth, 1))
     places = []
     for name, path in paths.items():
         inside = path[depth:]
-        split = _SPLIT_NAMES.get(inside[0].lower()) if has_splits and len(inside) > 1 else None
+        split = split_named(inside[0].lower()) if has_splits and len(inside) > 1 else None
         if has_splits:
             inside = inside[1:] if split else []
         places.append(Place(split, inside[0] if len(inside) > 1 else None, name))

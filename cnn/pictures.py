@@ -42,6 +42,8 @@ PHOTO = Input()
 
 #: A larger picture is refused before it is decoded: decoded it would take 3 bytes per pixel.
 MAX_PIXELS = 100_000_000
+#: Without ICO and ICNS, which are decoded before their size is known, and EPS, which runs another program.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 #: A longer strip is refused: its shorter side enlarged to what the network takes, it would be huge.
 MAX_ASPECT = 50
 #: Kept pictures have no shorter side than this: twice what the network's crop needs.
@@ -74,7 +76,7 @@ def decode(data: bytes) -> Image.Image:
         NotAPictureError: not a picture, truncated, or of more than `MAX_PIXELS`.
     """
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise NotAPictureError(f"{width} × {height} px is more than {MAX_PIXELS // 10**6} megapixels")

@@ -215,10 +215,13 @@ def prepare(
     with atomic_folder(folder) as place:
         dataset = _write_splits(pictures, place, classes, splits, validation_share)
         _require_pictures(source, dataset, splits)
-        dataset = dataset.model_copy(update={"caveats": caveats(source)})
+        told = list(caveats(source))
         if second_part_validates:
-            told = {"split": "Train is the source's own.", "caveats": (*dataset.caveats, _SECOND_PART_CHOSE)}
-            dataset = dataset.model_copy(update=told)
+            dataset = dataset.model_copy(update={"split": "Train is the source's own."})
+            told.append(_SECOND_PART_CHOSE)
+        if untested := [name for name, count in dataset.counts.get("test", {}).items() if not count]:
+            told.append(f"No test picture shows {' or '.join(untested)}, so test figures say little: add pictures.")
+        dataset = dataset.model_copy(update={"caveats": tuple(told)})
         (place / REPORT).write_text(dataset.model_dump_json(exclude={"folder"}, indent=2) + "\n")
     for what, items in (("could not be used", dataset.left_out), ("stand on both sides", dataset.duplicates)):
         if items:

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 
 from cnn.cifar import caveat, holds_batches, read_batches
 from cnn.errors import UserError
-from cnn.files import visible_files
+from cnn.files import printable, visible_files
 from cnn.layouts import SPLITS, Place, RawPicture, file_by_folders, in_reading_order, split_of
 from cnn.records import read_records
 
-__all__ = ["SPLITS", "Kind", "RawPicture", "caveats", "count_pictures", "kind_of", "read_pictures"]
+__all__ = ["SPLITS", "Kind", "RawPicture", "caveats", "count_pictures", "kind_of", "picture_files", "read_pictures"]
 
 _EXPECTED = (
     "expected a folder of class folders, a .zip of one, a folder with two .rec files, Parquet, "
@@ -50,7 +50,7 @@ def kind_of(path: Path) -> Kind:
         if path.is_dir():
             if holds_batches(path):
                 return "cifar"
-            suffixes = {Path(name).suffix.lower() for name in _file_names(path)}
+            suffixes = {Path(name).suffix.lower() for name in picture_files(path)}
             if suffixes:
                 return "parquet" if ".parquet" in suffixes else "records" if ".rec" in suffixes else "folder"
             raise UserError(f"{path}: {_EXPECTED}, found an empty folder: put pictures into it.")
@@ -125,24 +125,19 @@ def _is_ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in _IGNORED
 
 
-def _file_names(folder: Path) -> list[str]:
+def picture_files(folder: Path) -> list[str]:
     """Relative names of all files that may be pictures: neither hidden nor the system's."""
     return [name for name in visible_files(folder) if not any(map(_is_ignored, name.split("/")))]
 
 
-def _printable(name: str) -> str:
-    """A file name as text that can be written anywhere: bytes that are not UTF-8 become question marks."""
-    return name.encode(errors="replace").decode()
-
-
 def _picture(place: Place, file: IO[bytes], size: int, load: bool) -> RawPicture:
     data = file.read(min(size, _MAX_BYTES)) if load else b""
-    label = place.label and _printable(place.label)
-    return RawPicture(_printable(place.name), label, place.split, data)
+    label = place.label and printable(place.label)
+    return RawPicture(printable(place.name), label, place.split, data)
 
 
 def _read_folder(folder: Path, load: bool) -> Iterator[RawPicture]:
-    for place in file_by_folders(_file_names(folder)):
+    for place in file_by_folders(picture_files(folder)):
         with (folder / place.name).open("rb") as file:
             yield _picture(place, file, os.fstat(file.fileno()).st_size, load)
 
@@ -163,7 +158,7 @@ def _read_zip(path: Path, load: bool) -> Iterator[RawPicture]:
                     yield _picture(place, file, members[name].file_size, load)
     except _ZIP_ERRORS as error:
         raise UserError(
-            f"{path}: expected a whole zip file, found damage ({_printable(name)}: {error}): copy or download it again."
+            f"{path}: expected a whole zip file, found damage ({printable(name)}: {error}): copy or download it again."
         ) from error
 
 
@@ -188,7 +183,7 @@ def _training_records(files: list[Path]) -> Path:
 
 
 def _read_record_files(folder: Path, load: bool) -> Iterator[RawPicture]:
-    files = sorted(folder / name for name in _file_names(folder) if name.lower().endswith(".rec"))
+    files = sorted(folder / name for name in picture_files(folder) if name.lower().endswith(".rec"))
     if len(files) != 2:
         raise UserError(
             f"{folder}: expected two .rec files, for training and validation, found {len(files)}: "
@@ -200,7 +195,7 @@ def _read_record_files(folder: Path, load: bool) -> Iterator[RawPicture]:
     for file in sorted(files, key=lambda file: file == training):
         for number, (label, data) in enumerate(read_records(file), start=1):
             split = "train" if file == training else "validation"
-            name = f"{_printable(file.name)} record {number}"
+            name = f"{printable(file.name)} record {number}"
             yield RawPicture(name, _class_name(label, names), split, data)
 
 
@@ -208,7 +203,7 @@ def _parquet_places(path: Path) -> list[Place]:
     """The Parquet files of a source in reading order, the split by the beginning of the name."""
     names = [path.name]
     if path.is_dir():
-        names = [name for name in _file_names(path) if name.lower().endswith(".parquet")]
+        names = [name for name in picture_files(path) if name.lower().endswith(".parquet")]
     places = [Place(split_of(Path(name).name), "", name) for name in names]
     strays = [place.name for place in places if place.split is None]
     if 0 < len(strays) < len(places):
@@ -256,4 +251,4 @@ def _read_table(table: pq.ParquetFile, file: Path, split: str | None, load: bool
     for number, row in enumerate(rows, start=1):
         label = _class_name(row["label"], names) if isinstance(row["label"], int) else row["label"]
         image = row.get("image") or {}
-        yield RawPicture(f"{_printable(file.name)} row {number}", label, split, image.get("bytes") or b"")
+        yield RawPicture(f"{printable(file.name)} row {number}", label, split, image.get("bytes") or b"")

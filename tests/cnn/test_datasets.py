@@ -139,6 +139,12 @@ def test_pictures_come_out_upright(orientation: int, form: str, options: dict[st
     assert (kept == data) == (orientation == 1)
 
 
+@pytest.mark.parametrize("form", ["ICO", "EPS"])
+def test_forms_that_are_decoded_before_they_are_checked_are_refused(form: str) -> None:
+    with pytest.raises(NotAPictureError, match="not a picture"):
+        decode(encode(Image.fromarray(SMOOTH), form))
+
+
 def test_large_pictures_are_kept_smaller_under_the_id_of_the_large_one() -> None:
     large = Image.fromarray(SMOOTH).resize((1600, 1200))
     picture_id, kept = normalise(encode(large))
@@ -252,6 +258,13 @@ def test_train_gives_up_a_part_for_validation(tmp_path: Path) -> None:
     assert in_test == {name for name in files if name.startswith("test")}
     assert 10 <= sum(dataset.counts["validation"].values()) <= 40  # 24 of 120 expected
     assert "20% of train became validation" in dataset.split
+
+
+def test_a_class_without_test_pictures_is_said(tmp_path: Path) -> None:
+    files = {name: data for name, data in split_files("train", "test").items() if not name.startswith("test/hotdog")}
+    assert prepare(write_folder(tmp_path / "photos", files), tmp_path / "dataset").caveats == (
+        "No test picture shows hotdog, so test figures say little: add pictures.",
+    )
 
 
 def test_a_source_without_test_says_so(tmp_path: Path) -> None:

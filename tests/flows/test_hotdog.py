@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -219,6 +220,14 @@ def test_classify_says_what_the_evaluation_said(
         for label, share in line["probabilities"].items():
             assert share == pytest.approx(row[f"p({label})"], abs=1e-5)
     assert Image.open(plot).size > (400, 200)
+
+    (drawn_copy := tmp_path / "copy").mkdir()
+    first = next((drawn / "validation" / "hotdog").iterdir())
+    for name in (b"caf\xe9.jpg", b"Thumbs.db", b".hidden.jpg"):
+        shutil.copy(first, drawn_copy / os.fsdecode(name))
+    parse(Commands, ["classify", str(drawn_copy), "--models", str(tmp_path / "models")]).run()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{drawn_copy}/caf?.jpg: ")
 
 
 @pytest.mark.slow
