@@ -116,9 +116,10 @@ def require_side(architecture: str, side: int) -> None:
     Raises:
         UserError: names the smallest side that works.
     """
+    if _works(architecture, side):
+        return
     smallest = smallest_side(architecture)
-    if side < smallest:
-        raise UserError(
-            f"Pictures of {side} × {side} px are too small for {architecture}; "
-            f"the smallest that work have {smallest} × {smallest} px: choose --side {smallest} or more."
-        )
+    raise UserError(
+        f"Pictures of {side} × {side} px are too small for {architecture}; "
+        f"the smallest that work have {smallest} × {smallest} px: choose --side {smallest} or more."
+    )

@@ -73,6 +73,18 @@ def test_the_smallest_side_of_an_added_network_is_found(monkeypatch: pytest.Monk
         require_side("lenet", 5)
 
 
+def test_a_network_for_one_side_only_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rigid(classes: int) -> object:
+        net = mx.gluon.nn.HybridSequential()
+        net.add(mx.gluon.nn.Flatten(), mx.gluon.nn.Dense(classes, in_units=3 * 40 * 40))
+        return net
+
+    monkeypatch.setitem(ARCHITECTURES, "rigid", rigid)
+    require_side("rigid", 40)
+    with pytest.raises(UserError, match="rigid"):
+        require_side("rigid", 41)
+
+
 def test_a_network_that_cannot_be_exported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "plain", lambda classes: mx.gluon.nn.Sequential())
     with pytest.raises(ValueError, match="expected a HybridBlock, which can be exported, found Sequential"):
