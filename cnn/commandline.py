@@ -82,6 +82,10 @@ def run(main: Callable[[], Any]) -> None:
         if error.filename is None:
             raise
         sys.exit(f"error: {error.filename}: {error.strerror}")
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        sys.exit(f"error: Prefect's server: {error}: start it with prefect server start, or unset PREFECT_API_URL.")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from cnn.backend import pick_devices
 from cnn.catalog import DATASETS
@@ -13,6 +13,7 @@ from cnn.files import require_writable
 from cnn.recipes import RecipeName
 
 MIRROR = "HOTDOG_MIRROR"
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 def _plain_optionals(schema: dict[str, Any]) -> None:
@@ -39,8 +40,8 @@ class FlowSettings(BaseModel):
     mirror: str | None = Field(
         None, description=f"folder or URL that is asked first for every download; or environment variable {MIRROR}"
     )
-    store: Path = Field(Path("data"), description="folder for downloads, prepared data, features and checkpoints")
-    models: Path = Field(Path("artifacts"), description="folder for published model versions")
+    store: Folder = Field(Path("data"), description="folder for downloads, prepared data, features and checkpoints")
+    models: Folder = Field(Path("artifacts"), description="folder for published model versions")
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")] | None = Field(
         None, description="name of the model; default: from the data"
     )

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import httpx
 import prefect
 import yaml
 from prefect.client.orchestration import get_client
@@ -32,7 +33,7 @@ def serve(file: Path = PREFECT_FILE) -> None:
     """Serve all deployments from this process, without a work pool, until it is stopped.
 
     Raises:
-        UserError: no server is named.
+        UserError: no server is named, or it cannot be reached.
     """
     if not PREFECT_API_URL.value():
         raise UserError(
@@ -42,7 +43,13 @@ def serve(file: Path = PREFECT_FILE) -> None:
     os.chdir(file.parent)  # entry points and folders are named from there
     described = yaml.safe_load(file.read_text())
     for step in described["build"]:
-        limit_gpus(**step["tasks.deployment.limit_gpus"])
+        try:
+            limit_gpus(**step["tasks.deployment.limit_gpus"])
+        except httpx.TransportError as error:
+            raise UserError(
+                f"PREFECT_API_URL {PREFECT_API_URL.value()}: the server cannot be reached ({error}): "
+                "start it with prefect server start."
+            ) from error
     for entry in described["deployments"]:
         os.environ |= entry["work_pool"]["job_variables"]["env"]  # the runs are children of this process
     prefect.serve(*map(_deployment, described["deployments"]))

@@ -1,15 +1,18 @@
 """The deployments of prefect.yaml, as one process serves them."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from cnn.commandline import run
 from cnn.errors import UserError
 from flows.cifar import CifarSettings
-from flows.hotdog import HotdogSettings
+from flows.hotdog import HotdogSettings, hotdog
 from tasks import deployment
 
 
@@ -46,6 +49,15 @@ def test_without_a_server_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(deployment.PREFECT_API_URL, "value", lambda: None)
     with pytest.raises(UserError, match="PREFECT_API_URL is not set"):
         deployment.serve()
+
+
+def test_a_server_that_is_away_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "chdir", lambda folder: None)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        with pytest.raises(UserError, match=r"127\.0\.0\.1:9/api: the server cannot be reached"):
+            deployment.serve()
+        with pytest.raises(SystemExit, match=r"Prefect.s server: .* start it with prefect server start"):
+            run(lambda: hotdog(HotdogSettings(data="sample", store=tmp_path / "store", models=tmp_path / "models")))
 
 
 def test_the_parameters_are_settings_of_the_flows(served: dict[str, Any]) -> None:
