@@ -53,9 +53,20 @@ def summary(version: Path) -> str:
     if compared := comparison_rows(version):
         lines += ["", *_columns([[figure, *(row[figure] for row in compared)] for figure in compared[0]])]
     champion = json.loads((version.parent / CHAMPION_FILE).read_text())["version"]
-    standing = "is" if champion == version.name else f"is not (it is {champion})"
-    ending = [f"{manifest['name']} {version.name} {standing} the champion. {manifest['why']}", f"Model: {version}"]
+    ending = [f"{manifest['name']} {version.name} {_standing(manifest, champion)}", f"Model: {version}"]
     return "\n".join(["", *lines, "", *ending, *_untested(manifest), *manifest["notes"]])
+
+
+def _standing(manifest: dict[str, Any], champion: str) -> str:
+    """Whether a version is the champion, and why, unless that has changed since it was published.
+
+    >>> _standing({"version": "v0001", "promoted": True, "why": "It is the first."}, "v0002")
+    'is the champion no longer: v0002 is.'
+    """
+    is_champion = manifest["version"] == champion
+    if is_champion == manifest["promoted"]:
+        return f"is {'' if is_champion else 'not '}the champion. {manifest['why']}"
+    return "has become the champion since." if is_champion else f"is the champion no longer: {champion} is."
 
 
 def _columns(table: list[list[str]]) -> list[str]:

@@ -151,13 +151,14 @@ def test_what_was_published_becomes_champion_when_there_is_none_or_it_was_stoppe
     assert champion(folder) == better
     shutil.rmtree(better)
     assert publish(other, models, CPU) == worse == champion(folder)
+    assert f"food {worse.name} has become the champion since." in summary(worse)
     again = publish(hotdog, models, CPU)
     assert champion(folder) == again
     promote(worse, read_manifest(worse))  # as if the process had been killed before it was promoted
     assert publish(hotdog, models, CPU) == again == champion(folder)
     assert publish(other, models, CPU) == worse and champion(folder) == again
-    said = summary(worse)
-    assert f"food {worse.name} is not (it is {again.name}) the champion" in said
+    assert f"food {again.name} is the champion. Not worse than" in summary(again)
+    assert f"food {worse.name} is not the champion. Worse than" in summary(worse)
 
 
 def test_an_altered_champion_is_said(drawn_dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
