@@ -56,7 +56,16 @@ _load_cuda_libraries()
 
 import mxnet as mx  # noqa: E402
 
-__all__ = ["Device", "Network", "gpu_capabilities", "mx", "physical_cores", "pick_devices", "structural_parameters"]
+__all__ = [
+    "Device",
+    "Network",
+    "gpu_capabilities",
+    "mx",
+    "physical_cores",
+    "pick_devices",
+    "resolve_auto",
+    "structural_parameters",
+]
 
 #: An MXNet context; MXNet carries no type information, and 2.0 renamed the class.
 Device = Any
@@ -102,10 +111,20 @@ def _why_not_usable(index: int) -> str | None:
     return None
 
 
-def pick_devices(name: str, every: bool = False) -> list[Device]:
-    """Turn ``auto``, ``cpu``, ``gpu`` or ``gpu:0,1`` into MXNet devices.
+def resolve_auto(name: str, every: bool = False) -> str:
+    """What ``auto`` comes to on this machine: the first usable GPU, or ``every`` one, or else ``cpu``; others as is.
 
-    ``auto`` takes the first usable GPU, or ``every`` one, or else the CPU.
+    >>> resolve_auto("gpu:1")
+    'gpu:1'
+    """
+    if name != "auto":
+        return name
+    usable = [str(i) for i in range(len(gpu_capabilities())) if _why_not_usable(i) is None]
+    return f"gpu:{','.join(usable if every else usable[:1])}" if usable else "cpu"
+
+
+def pick_devices(name: str) -> list[Device]:
+    """Turn ``auto``, ``cpu``, ``gpu`` or ``gpu:0,1`` into MXNet devices.
 
     Raises:
         UserError: a GPU was asked for that is not there or that this MXNet build cannot use.
@@ -113,11 +132,9 @@ def pick_devices(name: str, every: bool = False) -> list[Device]:
     >>> pick_devices("cpu")
     [cpu(0)]
     """
+    name = resolve_auto(name)
     if name == "cpu":
         return [mx.cpu()]
-    if name == "auto":
-        usable = [i for i in range(len(gpu_capabilities())) if _why_not_usable(i) is None]
-        return [mx.gpu(i) for i in (usable if every else usable[:1])] or [mx.cpu()]
     indices = list(dict.fromkeys(int(i) for i in name.partition(":")[2].split(","))) if ":" in name else [0]
     for index in indices:
         if reason := _why_not_usable(index):

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
 from cnn.architectures import ARCHITECTURES, LARGEST_SIDE, require_architecture, require_side
+from cnn.backend import resolve_auto
 from cnn.commandline import run_flow
 from cnn.comparison import best_of
 from cnn.files import Reference
@@ -48,7 +49,8 @@ def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008
     """Small pictures in, the best of several networks out; each step is cached and shows in the Prefect UI."""
     settings.check()
     runs.require_block(settings.notify)
-    store, models, seed, device = settings.store.absolute(), settings.models.absolute(), settings.seed, settings.device
+    store, models, seed = settings.store.absolute(), settings.models.absolute(), settings.seed
+    device = resolve_auto(settings.device, every=len(settings.architectures) > 1)  # one for each network
     mirror = settings.mirror or os.environ.get(MIRROR)
     recipes = {
         name: cifar_recipe(settings.recipe, name, settings.epochs, settings.side) for name in settings.architectures

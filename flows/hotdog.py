@@ -8,6 +8,7 @@ from pydantic import Field
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
+from cnn.backend import resolve_auto
 from cnn.commandline import run_flow
 from cnn.files import Reference
 from cnn.hyperparameters import PRETRAINED
@@ -52,7 +53,7 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> Reference:  # noqa: B
     settings.check()
     runs.require_block(settings.notify)
     store, models = settings.store.absolute(), settings.models.absolute()
-    seed, device, positive = settings.seed, settings.device, settings.positive
+    seed, device, positive = settings.seed, resolve_auto(settings.device), settings.positive
     mirror = settings.mirror or os.environ.get(MIRROR)
     recipe = hotdog_recipe(settings.recipe, settings.epochs, settings.views, settings.finetune)
 

@@ -85,7 +85,7 @@ def train_architecture(
     pictures = Dataset.open(intact(dataset))
     batches = PixelBatches(pictures, pixels.path, settings, seed)
     key = text_digest(identity(settings), pixels.digest, dataset.digest, seed, device, together)
-    with lent(pick_devices(device, every=not together), together) as devices:
+    with lent(pick_devices(device), together) as devices:
         model = fresh_model(settings, len(pictures.classes), devices, seed, batches.examples())
         return _train(Learner(settings, _classes(pictures, None), model, devices), batches, seed, store, key, None)
 
@@ -100,7 +100,7 @@ def train_architectures(
     Raises:
         UserError: none could be trained.
     """
-    at_once = min(len(pick_devices(device, every=True)), len(recipes))
+    at_once = min(len(pick_devices(device)), len(recipes))
     pixels = {given: pack_pixels(dataset, given, store) for given in {each.input: None for each in recipes.values()}}
     running: dict[str, PrefectFuture[Reference]] = {}
     with stopping_together():  # a run that is cancelled does not wait for trainings on other threads

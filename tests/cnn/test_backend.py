@@ -3,7 +3,7 @@
 import pytest
 
 import cnn.backend as backend
-from cnn.backend import mx, pick_devices
+from cnn.backend import mx, pick_devices, resolve_auto
 from cnn.errors import UserError
 
 
@@ -18,6 +18,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 def test_without_a_gpu_auto_is_the_cpu_and_gpu_is_an_error(gpus: list) -> None:
     assert pick_devices("auto") == [mx.cpu()]
+    assert resolve_auto("auto") == resolve_auto("auto", every=True) == "cpu"
     with pytest.raises(UserError, match="no NVIDIA GPU"):
         pick_devices("gpu")
 
@@ -25,7 +26,7 @@ def test_without_a_gpu_auto_is_the_cpu_and_gpu_is_an_error(gpus: list) -> None:
 def test_usable_gpus_are_given(gpus: list) -> None:
     gpus += [(7, 5), (8, 9)]
     assert pick_devices("auto") == [mx.gpu(0)]
-    assert pick_devices("auto", every=True) == [mx.gpu(0), mx.gpu(1)]
+    assert resolve_auto("auto") == "gpu:0" and resolve_auto("auto", every=True) == "gpu:0,1"
     assert pick_devices("gpu") == [mx.gpu(0)]
     assert pick_devices("gpu:1,0,1") == [mx.gpu(1), mx.gpu(0)]
     assert pick_devices("gpu:0,1") == [mx.gpu(0), mx.gpu(1)]

@@ -226,7 +226,7 @@ def test_architectures_train_side_by_side_on_several_devices_as_one_after_the_ot
         return fresh(*arguments)
 
     monkeypatch.setattr(training, "fresh_model", wait_for_the_other)
-    monkeypatch.setattr(training, "pick_devices", lambda *_, **__: [mx.cpu(0), mx.cpu(1)])
+    monkeypatch.setattr(training, "pick_devices", lambda _: [mx.cpu(0), mx.cpu(1)])
     together = run()
     assert together.worked() == {"train lenet", "train wide"}  # what follows is cached: the networks are the same
     assert together.version == apart.version
@@ -247,7 +247,7 @@ def test_the_third_training_begins_on_the_device_that_is_free_first(
 
     monkeypatch.setitem(ARCHITECTURES, "third", wide)
     monkeypatch.setattr(training, "fresh_model", go_on_with_the_third)
-    monkeypatch.setattr(training, "pick_devices", lambda *_, **__: [mx.cpu(0), mx.cpu(1)])
+    monkeypatch.setattr(training, "pick_devices", lambda _: [mx.cpu(0), mx.cpu(1)])
     trained = run(architectures=("lenet", "wide", "third"), epochs=1)
     assert trained.worked() >= {"train lenet", "train wide", "train third"}
 
