@@ -29,6 +29,7 @@ from cnn.backend import mx
 from cnn.batches import PixelBatches
 from cnn.classifier import Classifier
 from cnn.datasets import Dataset
+from cnn.errors import UserError
 from cnn.evaluation import predict_split
 from cnn.files import text_digest
 from cnn.hyperparameters import FromScratch
@@ -163,8 +164,12 @@ def ours(dataset: Dataset, settings: FromScratch, variant: str, seed: int, folde
     batches = PixelBatches(dataset, pixels, settings, seed)
     model = fresh_model(settings, len(dataset.classes), devices, seed, batches.examples())
     learner = Learner(settings, labels, model, devices)
-    found = train(learner, batches, seed, folder / f"{text_digest(settings, variant, seed)}.npz")
     run = Run(settings.architecture, variant, seed, sum(labels.counts))
+    try:
+        found = train(learner, batches, seed, folder / f"{text_digest(settings, variant, seed)}.npz")
+    except UserError as error:  # it diverged; the others are measured all the same
+        print(f"{variant} {settings.architecture}, seed {seed}: {error}", flush=True)
+        return run
     for row, timing in zip(found.history[1:], found.timings[1:], strict=True):
         run.add(row["validation_accuracy"], timing["seconds"], timing["training_seconds"])
     run.outside_network = float(np.mean([timing["outside_network"] for timing in found.timings[1:]]))
@@ -206,6 +211,9 @@ def table(runs: list[Run]) -> Iterator[str]:
     yield from (f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header)))
     written = {(run.architecture, run.seed): run for run in runs if run.variant == AS_WRITTEN}
     for run in runs:
+        if not run.seconds:
+            yield f"| {run.architecture} | {run.seed} | {run.variant} | diverged |" + " |" * (len(header) - 4)
+            continue
         total, goal = sum(run.seconds), written.get((run.architecture, run.seed))
         cells = (
             run.architecture,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.cifar_vs_notebook import Run, ablations, main
+from benchmarks.cifar_vs_notebook import Run, ablations, main, table
 from cnn.hyperparameters import FromScratch
 from cnn.recipes import cifar_recipe
 
@@ -32,6 +32,13 @@ def test_quick_mode_measures_every_loop(
     main()
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| alexnet")]
     assert [row.split(" | ")[2] for row in rows] == ["as-written", "notebook", "tuned"]
+
+
+def test_a_training_that_diverges_is_a_row_like_others() -> None:
+    runs = [Run("vgg", "tuned", 0, 100, [0.5], [2.0], [1.0], test=0.5), Run("vgg", "tuned without schedule", 0, 100)]
+    lines = list(table(runs))
+    assert len({line.count("|") for line in lines}) == 1
+    assert "| tuned without schedule | diverged |" in lines[-1]
 
 
 def test_seconds_to_an_accuracy_end_with_the_epoch_that_reached_it() -> None:
