@@ -60,8 +60,8 @@ DIFFERENCES = (
     ("dropout",),
 )
 #: The same of the optimizer's own settings: where it is another one, they mean something else.
-SGD = (("learning_rate", "momentum"), ("weight_decay",))
-ADAM = (("optimizer", "learning_rate", "momentum", "weight_decay"),)
+SAME_OPTIMIZER = (("learning_rate", "momentum"), ("weight_decay",))
+OTHER_OPTIMIZER = (("optimizer", "learning_rate", "momentum", "weight_decay"),)
 
 
 @dataclass
@@ -183,7 +183,7 @@ def ours(dataset: Dataset, settings: FromScratch, variant: str, seed: int, folde
 def ablations(architecture: str, epochs: int) -> Iterator[tuple[str, FromScratch]]:
     """Recipe ``tuned`` with each of its differences taken back to ``notebook``'s in turn."""
     notebook, tuned = (cifar_recipe(name, architecture, epochs) for name in RECIPES)
-    for group in (*DIFFERENCES, *(SGD if tuned.optimizer == notebook.optimizer else ADAM)):
+    for group in (*DIFFERENCES, *(SAME_OPTIMIZER if tuned.optimizer == notebook.optimizer else OTHER_OPTIMIZER)):
         taken_back = {
             name: getattr(notebook, name) for name in group if getattr(notebook, name) != getattr(tuned, name)
         }

@@ -105,7 +105,7 @@ def smallest_side(architecture: str) -> int:
     found = bisect_left(sides, True, key=lambda side: _works(architecture, side))
     if found == len(sides):
         raise UserError(
-            f"{architecture} takes no picture of up to {LARGEST_SIDE} × {LARGEST_SIDE} px: mend its layers."
+            f"No side of up to {LARGEST_SIDE} px was found that {architecture} takes: mend its layers or choose --side."
         )
     return sides[found]
 

@@ -65,13 +65,9 @@ def compare(
     train = sum(dataset.counts["train"].values())
     rows = [_row(name, report, split, train) for name, report in reports.items()]
     summary = {"best": best, "split": split, "caveats": dataset.caveats, "rows": rows}
-    chosen = {name: report.predictions.most_confident(False, _MISTAKES) for name, report in reports.items()}
-    mistakes = captioned(
-        {name: (reports[name].predictions, numbers) for name, numbers in chosen.items()},
-        dataset,
-        split,
-        lambda as_is: as_is,
-    )
+    answers = {name: report.predictions for name, report in reports.items()}
+    surest = {name: (found, found.most_confident(False, _MISTAKES)) for name, found in answers.items()}
+    mistakes = captioned(surest, dataset, split, lambda picture: picture)
     with atomic_folder(folder) as temporary:
         shutil.copytree(folders[best], temporary, dirs_exist_ok=True)
         (temporary / _SUMMARY).write_text(json.dumps(summary, indent=2))

@@ -121,23 +121,21 @@ def publish(candidate: Candidate, models: Path, devices: Sequence[Device]) -> Pa
 
 
 def _publish(candidate: Candidate, folder: Path, devices: Sequence[Device]) -> Path:
-    digest = file_digest(candidate.checkpoint)
+    digest, best = file_digest(candidate.checkpoint), _standing_champion(folder)
     for version in versions(folder):
         manifest = read_manifest(version)
         same = manifest["checkpoint"] == digest and manifest["data"]["digest"] == candidate.origin["data"]["digest"]
         if same and accuracies(version) == accuracies(candidate.report) and is_whole(version):
             break
     else:
-        version = _write_version(candidate, folder, digest, devices)
+        version = _write_version(candidate, folder, digest, decide(candidate, folder, best, devices))
         manifest = read_manifest(version)
-    best = _standing_champion(folder)
     if best is None or (manifest["promoted"] and versions(folder).index(version) > versions(folder).index(best)):
         promote(version, manifest)
     return version
 
 
-def _write_version(candidate: Candidate, folder: Path, digest: str, devices: Sequence[Device]) -> Path:
-    decision = decide(candidate, folder, devices)
+def _write_version(candidate: Candidate, folder: Path, digest: str, decision: Decision) -> Path:
     number = max((int(path.name[1:]) for path in versions(folder)), default=0) + 1
     version = folder / f"v{number:04d}"
     with atomic_folder(version, existing="refuse") as temporary:
@@ -183,12 +181,11 @@ def promote(version: Path, manifest: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(entry, indent=2))
 
 
-def decide(candidate: Candidate, folder: Path, devices: Sequence[Device]) -> Decision:
-    """Whether a candidate may replace the champion: only if it is not worse on the same validation pictures.
+def decide(candidate: Candidate, folder: Path, best: Path | None, devices: Sequence[Device]) -> Decision:
+    """Whether a candidate may replace ``best``, the champion: only if not worse on the same validation pictures.
 
     Pictures that the champion learnt from, because another recipe splits otherwise, do not count.
     """
-    best = _standing_champion(folder)
     if best is None:
         is_first = not (folder / CHAMPION_FILE).exists()
         return Decision(True, f"There was no champion to compare with{'' if is_first else ' that is whole'}.")

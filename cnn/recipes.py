@@ -85,7 +85,7 @@ CIFAR_RECIPES: dict[RecipeName, dict[str, dict[str, Any]]] = {
         },
         "alexnet": {
             "input": Input.whole(48),  # its first layer's stride of 4 leaves 8 × 8 of 32 px, and 12 × 12 of 48
-            "batch_size": 128,  # [-3.4, of so few updates] a quarter faster: half as many of its 24 million parameters
+            "batch_size": 128,  # [-3.4, of so few steps] a quarter faster: 24 million parameters change half as often
             "shift": 3,  # of 48 px as 2 of 32
         },
         "vgg": {

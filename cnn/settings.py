@@ -13,6 +13,7 @@ from cnn.files import require_writable
 from cnn.recipes import RecipeName
 
 MIRROR = "HOTDOG_MIRROR"
+#: A path in which ~ is the user's home.
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 

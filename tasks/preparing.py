@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from cnn.backend import pick_devices
-from cnn.datasets import Dataset
 from cnn.features import FeatureStore, embed_split, embedding_network
 from cnn.files import Reference, text_digest
 from cnn.metrics import positive_class
@@ -13,7 +12,7 @@ from cnn.pictures import Input
 from cnn.preparation import VALIDATION_SHARE_OF_TRAIN
 from cnn.preparation import prepare as prepare_dataset
 from cnn.weights import read_weights
-from tasks.steps import code_digest, intact, step
+from tasks.steps import code_digest, open_dataset, step
 
 #: Kinds of sources with so many pictures that a smaller share of the training part suffices for validation.
 _VALIDATION_SHARES = {"cifar": 0.05}
@@ -31,7 +30,7 @@ def prepare(source: Reference, store: Path, second_part_validates: bool) -> Refe
 
 def check_positive(dataset: Reference, positive: str | None) -> None:
     """Refuse a class that the data does not have, before it has taken any time."""
-    positive_class(Dataset.open(intact(dataset)).classes, positive)
+    positive_class(open_dataset(dataset).classes, positive)
 
 
 @step("embed {views} views")
@@ -39,7 +38,7 @@ def embed(dataset: Reference, weights: Reference, views: int, seed: int, device:
     """The frozen features of every training view and of the validation pictures; only new pictures are run."""
     recipe = text_digest(weights.digest, views, seed, code_digest("cnn.features"))
     folder = store / "features" / f"{dataset.path.name}-{recipe[:12]}"
-    pictures, devices = Dataset.open(intact(dataset)), pick_devices(device)
+    pictures, devices = open_dataset(dataset), pick_devices(device)
     network = embedding_network(read_weights(weights.path), devices)
     for split, count in (("train", views), ("validation", 1)):
         embed_split(pictures, split, FeatureStore(folder / split, count), network, devices, seed)
@@ -50,7 +49,7 @@ def embed(dataset: Reference, weights: Reference, views: int, seed: int, device:
 def pack(dataset: Reference, store: Path) -> Reference:
     """Training and validation pictures as MXNet records, for stages that augment pictures anew each epoch."""
     folder = store / "records" / dataset.path.name
-    pack_dataset(Dataset.open(intact(dataset)), folder)
+    pack_dataset(open_dataset(dataset), folder)
     return Reference.to(folder, "records")
 
 
@@ -58,5 +57,5 @@ def pack(dataset: Reference, store: Path) -> Reference:
 def pack_pixels(dataset: Reference, given: Input, store: Path) -> Reference:
     """Training and validation pictures as plain arrays of small pictures."""
     folder = store / "pixels" / f"{dataset.path.name}-{text_digest(given)[:8]}"
-    pack_dataset_pixels(Dataset.open(intact(dataset)), given, folder)
+    pack_dataset_pixels(open_dataset(dataset), given, folder)
     return Reference.to(folder, "pixels")

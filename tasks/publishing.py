@@ -17,14 +17,13 @@ from prefect.context import AssetContext
 from cnn.backend import pick_devices
 from cnn.classifier import CHAMPION_FILE
 from cnn.comparison import comparison_rows
-from cnn.datasets import Dataset
 from cnn.files import Reference
 from cnn.hyperparameters import Design, Recipe
 from cnn.metrics import positive_class
 from cnn.model_card import history_rows, metrics_rows
 from cnn.publication import MODEL_CARD_FILE, Candidate, read_manifest
 from cnn.publication import publish as publish_version
-from tasks.steps import artifact_key, intact, step
+from tasks.steps import artifact_key, open_dataset, step
 
 #: What a model's card must say first, by the kind of reference that it was made from.
 _NOTES = {
@@ -57,7 +56,7 @@ def publish(
     models: Path,
 ) -> ModelVersion:
     """Write the next version of the model, make it the champion if it is not worse than the present one, show it."""
-    pictures = Dataset.open(intact(dataset))
+    pictures = open_dataset(dataset)
     devices = pick_devices(device)
     origin: dict[str, Any] = {
         "data": {

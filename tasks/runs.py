@@ -11,11 +11,10 @@ from prefect.blocks.core import Block
 from prefect.client.schemas import FlowRun
 from prefect.states import Completed, State
 
-from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.files import Reference
 from cnn.publication import new_pictures, read_manifest
-from tasks.steps import intact
+from tasks.steps import open_dataset
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -56,7 +55,7 @@ def too_few_new(dataset: Reference, published: list[Path], min_new: int) -> str 
     """
     if not (published and min_new):
         return None
-    new = new_pictures(Dataset.open(intact(dataset)), published[-1])
+    new = new_pictures(open_dataset(dataset), published[-1])
     if new >= min_new:
         return None
     since = f"{published[-1].parent.name} {published[-1].name}"

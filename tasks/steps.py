@@ -22,6 +22,7 @@ from prefect.states import State
 from pydantic import BaseModel
 
 import cnn.architectures
+from cnn.datasets import Dataset
 from cnn.errors import PassingError, UserError
 from cnn.files import Reference, text_digest
 from cnn.hyperparameters import Design, FromScratch
@@ -88,8 +89,8 @@ def identity(value: Any) -> str:
     return value.model_dump_json() if isinstance(value, BaseModel) else str(value)
 
 
-def intact(reference: Reference) -> Path:
-    """Where a reference leads, if that is still what it refers to.
+def open_dataset(reference: Reference) -> Dataset:
+    """The dataset that a reference is to, if that is still what lies there.
 
     Raises:
         UserError: it is not: another run with the same store has made it from other pictures meanwhile.
@@ -99,7 +100,7 @@ def intact(reference: Reference) -> Path:
             f"{reference.path} was replaced by another run that found other pictures, while this one worked with it: "
             "run the same command again."
         )
-    return reference.path
+    return Dataset.open(reference.path)
 
 
 class WhileIntact(CachePolicy):

@@ -22,7 +22,7 @@ from cnn.training import train as train_model
 from cnn.weights import read_weights
 from tasks.devices import lent
 from tasks.preparing import pack_pixels
-from tasks.steps import code_digest, identity, intact, step
+from tasks.steps import code_digest, identity, open_dataset, step
 
 
 class TrainedNetwork(Reference):
@@ -64,7 +64,7 @@ def train(
     store: Path,
 ) -> Reference:
     """One stage, from pretrained weights or an earlier stage's checkpoint; goes on from where it was killed."""
-    pictures = Dataset.open(intact(dataset))
+    pictures = open_dataset(dataset)
     batches: Batches = (FeatureBatches if stage.views else RecordBatches)(pictures, inputs.path, stage, seed)
     earlier = load_checkpoint(start.path) if start.kind == "checkpoint" else Checkpoint(read_weights(start.path))
     key = text_digest(stage, inputs.digest, dataset.digest, start.digest, positive, seed, device)
@@ -82,7 +82,7 @@ def train_architecture(
 
     Goes on from where it was killed.
     """
-    pictures = Dataset.open(intact(dataset))
+    pictures = open_dataset(dataset)
     batches = PixelBatches(pictures, pixels.path, settings, seed)
     key = text_digest(identity(settings), pixels.digest, dataset.digest, seed, device, together)
     with lent(pick_devices(device), together) as devices:
@@ -137,7 +137,7 @@ def evaluate(
     checkpoint: Reference, design: Design, dataset: Reference, positive: str | None, device: str, store: Path
 ) -> Reference:
     """Metrics, predictions and pictures on validation and test, as a folder."""
-    pictures = Dataset.open(intact(dataset))
+    pictures = open_dataset(dataset)
     folder = store / "reports" / text_digest(checkpoint.digest, design, dataset.digest, positive)[:16]
     index = positive_class(pictures.classes, positive)
     write_report(checkpoint.path, design, pictures, index, pick_devices(device), folder)
@@ -152,5 +152,5 @@ def compare(
     folder = store / "comparisons" / text_digest(identity(reports), dataset.digest)[:16]
     paths = {name: report.path for name, report in reports.items()}
     timings = {name: load_timings(checkpoint.path) for name, checkpoint in checkpoints.items()}
-    compare_reports(paths, timings, Dataset.open(intact(dataset)), folder)
+    compare_reports(paths, timings, open_dataset(dataset), folder)
     return Reference.to(folder, "report")

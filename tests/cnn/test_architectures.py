@@ -69,7 +69,7 @@ def test_the_smallest_side_of_an_added_network_is_found(monkeypatch: pytest.Monk
     monkeypatch.setitem(ARCHITECTURES, "lenet", lenet)
     assert smallest_side("lenet") == 6
     monkeypatch.setattr(architectures, "LARGEST_SIDE", 5)
-    with pytest.raises(UserError, match="lenet takes no picture of up to 5 × 5 px"):
+    with pytest.raises(UserError, match="No side of up to 5 px was found that lenet takes"):
         require_side("lenet", 5)
 
 

@@ -1,5 +1,6 @@
 """What every step has: names for its artifacts, and retries of what can succeed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect import flow
 
+from cnn.datasets import Dataset
 from cnn.errors import PassingError, UserError
 from cnn.files import Reference
-from tasks.steps import artifact_key, intact, step
+from tasks.steps import artifact_key, open_dataset, step
 
 
 @given(st.text(), st.text())
@@ -18,14 +20,13 @@ def test_artifact_keys_are_what_prefect_takes(first: str, second: str) -> None:
     assert set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and key.startswith("progress")
 
 
-def test_what_another_run_has_replaced_is_not_used(tmp_path: Path) -> None:
-    file = tmp_path / "dataset"
-    file.write_text("some pictures")
-    reference = Reference.to(file, "dataset")
-    assert intact(reference) == file
-    file.write_text("other pictures")
+def test_what_another_run_has_replaced_is_not_used(drawn_dataset: Dataset, tmp_path: Path) -> None:
+    folder = shutil.copytree(drawn_dataset.folder, tmp_path / "dataset")
+    reference = Reference.to(folder, "dataset")
+    assert open_dataset(reference).counts == drawn_dataset.counts
+    (folder / "test.parquet").unlink()
     with pytest.raises(UserError, match=r"dataset was replaced by another run .* run the same command again\."):
-        intact(reference)
+        open_dataset(reference)
 
 
 @pytest.mark.usefixtures("prefect_server")
