@@ -55,6 +55,7 @@ DIFFERENCES = (
     ("batch_size",),
     ("mirror",),
     ("shift",),
+    ("mirrored_mean",),
     ("schedule", "warm_up"),
     ("label_smoothing",),
     ("dropout",),

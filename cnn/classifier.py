@@ -12,7 +12,7 @@ from cnn.architectures import ARCHITECTURES
 from cnn.backend import Device, Network, mx
 from cnn.errors import UserError
 from cnn.hyperparameters import Design
-from cnn.networks import Parameters, compile_network, initialise, run_batches, set_parameters
+from cnn.networks import MirroredMean, Parameters, compile_network, initialise, run_batches, set_parameters
 from cnn.parallel import in_groups
 from cnn.pictures import PHOTO, Input, to_tensor
 
@@ -34,7 +34,7 @@ class Classifier:
         """A network of this design with these parameters."""
         net = initialise(ARCHITECTURES[design.architecture](len(classes)), design.input.crop, devices, seed=0)
         set_parameters(net, values)
-        return cls(net, classes, design.input, devices)
+        return cls(MirroredMean(net) if design.mirrored_mean else net, classes, design.input, devices)
 
     @classmethod
     def load(cls, version: Path, devices: Sequence[Device]) -> "Classifier":

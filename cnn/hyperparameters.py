@@ -18,6 +18,8 @@ class Design(_Frozen):
 
     architecture: str
     input: Input
+    #: whether it answers with the mean of its outputs for a picture and for the picture's mirror image
+    mirrored_mean: bool = False
 
 
 #: SqueezeNet as it was pretrained on ImageNet.
@@ -90,6 +92,8 @@ class FromScratch(Training):
     mirror: bool = False
     #: by how many px at most a training picture is moved each way; what comes in is its mirror image
     shift: int = Field(0, ge=0)
+    #: whether the trained network answers with the mean of its outputs for a picture and for its mirror image
+    mirrored_mean: bool = False
     epochs: int = Field(7, ge=0)
     learning_rate: float = Field(0.1, gt=0)
     chosen_by: Literal["f1", "accuracy"] = "accuracy"
@@ -104,7 +108,7 @@ class FromScratch(Training):
     @property
     def design(self) -> Design:
         """What kind of network comes out."""
-        return Design(architecture=self.architecture, input=self.input)
+        return Design(architecture=self.architecture, input=self.input, mirrored_mean=self.mirrored_mean)
 
 
 Kind = TypeVar("Kind", Stage, FromScratch)

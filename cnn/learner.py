@@ -104,7 +104,7 @@ class Learner:
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Outputs (n, classes) of one batch, without learning from it."""
         parts = self._split(batch[0])
-        return np.concatenate([output.asnumpy() for output in [self.model.forward(part) for part in parts]])
+        return np.concatenate([output.asnumpy() for output in [self.model.predict(part) for part in parts]])
 
     def optimizer_state(self) -> Arrays:
         """The optimizer's running averages, by parameter and position; equal on all devices."""

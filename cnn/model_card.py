@@ -103,13 +103,19 @@ def _origin(manifest: dict[str, Any]) -> str:
 MXNet {manifest["software"]["mxnet"]}; `manifest.json` holds every setting and digest."""
 
 
-def _preprocessing(given: dict[str, Any]) -> str:
+def _in_and_out(given: dict[str, Any], mirrored_mean: bool) -> str:
     scaled = "each picture stretched to 0…1"
     if given["mean"]:
         mean, std = ([round(value, 3) for value in given[name]] for name in ("mean", "std"))
         scaled = f"/255, mean {mean}, std {std}"
+    mean_of = ""
+    if mirrored_mean:
+        mean_of = (
+            ", the mean of those for the picture and for its mirror image "
+            "(the network of the `.params` alone gives each of the two)"
+        )
     return f"""Input: the picture's shorter side resized to {given["short_side"]} px, the middle {given["crop"]} × \
-{given["crop"]} px, RGB, {scaled}. Output: logits in the order of `classes.json`."""
+{given["crop"]} px, RGB, {scaled}. Output: logits in the order of `classes.json`{mean_of}."""
 
 
 def model_card(manifest: dict[str, Any], compared: list[dict[str, str]]) -> str:
@@ -142,7 +148,7 @@ Precision, recall and F1 are about {about}. Whatever was chosen was chosen on va
 
     python -m cnn classify --name {manifest["name"]} PICTURE
 
-{_preprocessing(manifest["input"])}
+{_in_and_out(manifest["input"], manifest["mirrored_mean"])}
 `{architecture}.params` loads into `cnn.architectures.{architecture}({classes})`{zoo}, \
 `{architecture}-symbol.json` with `{architecture}-0000.params` into `gluon.SymbolBlock.imports`, \
 `{architecture}.onnx` into onnxruntime.

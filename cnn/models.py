@@ -12,19 +12,23 @@ from cnn.backend import Device, Network, mx
 from cnn.checkpoints import Arrays
 from cnn.hyperparameters import FromScratch, Stage
 from cnn.initializers import INITIALIZERS, whiten_first_layer
-from cnn.networks import compile_network, initialise, set_dropout, set_parameters
+from cnn.networks import MirroredMean, compile_network, initialise, set_dropout, set_parameters
 from cnn.pictures import CROP
 from cnn.squeezenet import squeezenet
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network on its devices. ``learning`` is the part whose parameters change; ``forward`` takes a batch."""
+    """A network on its devices; ``learning`` is the part whose parameters change.
+
+    ``forward`` takes a batch to learn from, ``predict`` one to answer: what is published may answer otherwise.
+    """
 
     name: str
     net: Network
     learning: Network
     forward: Callable[[Any], Any]
+    predict: Callable[[Any], Any]
 
 
 def fresh_model(
@@ -41,7 +45,8 @@ def fresh_model(
     initialise(net, settings.input.crop, devices, seed, INITIALIZERS[settings.initializer])
     if settings.initializer == "whitening":
         whiten_first_layer(net, pictures)
-    return Model(settings.architecture, net, net, compile_network(net))
+    answering = compile_network(MirroredMean(net) if settings.mirrored_mean else net)  # compiles ``net``, too
+    return Model(settings.architecture, net, learning=net, forward=net, predict=answering)
 
 
 def transfer_model(stage: Stage, classes: int, start: Arrays, devices: Sequence[Device], seed: int) -> Model:
@@ -55,7 +60,8 @@ def transfer_model(stage: Stage, classes: int, start: Arrays, devices: Sequence[
     if len(start["output.0.bias"]) == classes and stage.trains == "all":
         set_parameters(net, start, prefix="output")
     learning = net if stage.trains == "all" else net.output
-    return Model(stage.trains, net, learning, _forward(net, stage))
+    forward = _forward(net, stage)
+    return Model(stage.trains, net, learning, forward, predict=forward)
 
 
 def _forward(net: Network, stage: Stage) -> Callable[[Any], Any]:

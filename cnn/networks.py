@@ -66,6 +66,20 @@ def random_parameters(seed: int) -> dict[str, NDArray[np.float32]]:
     return values
 
 
+class MirroredMean(mx.gluon.HybridBlock):
+    """The mean of a network's outputs for pictures, (n, 3, height, width), and for their mirror images."""
+
+    def __init__(self, net: Network) -> None:
+        super().__init__()
+        self.net = net
+
+    def hybrid_forward(self, F: Any, pictures: Any) -> Any:  # noqa: N803  (Gluon's name)
+        """Outputs as the network's; ``F`` is MXNet's module of operators, on arrays or on symbols."""
+        from_the_right = F.contrib.arange_like(pictures, start=-1, step=-1, axis=3)  # flip's ONNX export is broken
+        mirrored = F.take(pictures, from_the_right, axis=3, mode="wrap")
+        return (self.net(pictures) + self.net(mirrored)) / 2
+
+
 def compile_network(block: Network) -> Network:
     """Hybridize with static memory: two to three times the speed of the imperative network.
 

@@ -215,9 +215,11 @@ def _positive(candidate: Candidate) -> str | None:
 def _write_network(candidate: Candidate, folder: Path) -> None:
     """The network as Gluon parameters, as symbol with parameters, and as ONNX with any batch size."""
     classes, design, side = candidate.dataset.classes, candidate.design, candidate.design.input.crop
-    net = Classifier.build(design, load_checkpoint(candidate.checkpoint).parameters, classes, [mx.cpu()]).net
+    values = load_checkpoint(candidate.checkpoint).parameters
+    arrays = {name: mx.nd.array(each) for name, each in values.items()}
+    mx.nd.save(str(folder / f"{design.architecture}.params"), arrays)
+    net = Classifier.build(design, values, classes, [mx.cpu()]).net
     (folder / CLASSES_FILE).write_text(json.dumps(list(classes), ensure_ascii=False))
-    net.save_parameters(str(folder / f"{design.architecture}.params"))
     net(mx.nd.zeros((1, 3, side, side)))
     net.export(str(folder / design.architecture))
     mx.onnx.export_model(
