@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.cifar_vs_notebook import Run, ablations, main, table
+from benchmarks.cifar_vs_notebook import Run, ablations, main, multiply_adds, table
 from cnn.hyperparameters import FromScratch
 from cnn.recipes import cifar_recipe
 
@@ -30,7 +30,9 @@ def test_quick_mode_measures_every_loop(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["", "--data", str(noise), "--quick", "--architectures", "alexnet"])
     main()
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| alexnet")]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("alexnet as written is ")
+    rows = [line for line in lines if line.startswith("| alexnet")]
     assert [row.split(" | ")[2] for row in rows] == ["as-written", "notebook", "tuned"]
 
 
@@ -39,6 +41,26 @@ def test_a_training_that_diverges_is_a_row_like_others() -> None:
     lines = list(table(runs))
     assert len({line.count("|") for line in lines}) == 1
     assert "| tuned without schedule | diverged |" in lines[-1]
+
+
+#: By hand: places × (weights of one place). AlexNet's maps have sides of 8, 4, 2, 2, 2; VGG's of 32, 16, 8, 4, 4, 4.
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [
+        (
+            "alexnet",
+            [64 * 96 * 363, 16 * 192 * 2400, 4 * 384 * 1728, 4 * 384 * 3456, 4 * 256 * 3456, 256 * 4096, 4096**2,
+             4096 * 10],
+        ),
+        (
+            "vgg",
+            [1024 * 64 * 27, 256 * 128 * 576, 64 * 256 * 1152, 16 * 512 * 2304, *2 * [16 * 512 * 4608], 2048 * 512,
+             512**2, 512 * 10],
+        ),
+    ],
+)  # fmt: skip
+def test_multiply_adds_of_each_layer(architecture: str, expected: list[int]) -> None:
+    assert multiply_adds(architecture, side=32) == expected
 
 
 def test_seconds_to_an_accuracy_end_with_the_epoch_that_reached_it() -> None:
