@@ -6,12 +6,11 @@ The folder holds CIFAR-10's batches; without the official test batch the last tr
 The notebook's loop and recipe ``notebook`` measure every epoch on the test pictures, as written. Recipe ``tuned``
 measures every epoch on a twentieth of the training pictures (--pictures: on 30 %), which it does not learn from, and
 is measured on the test pictures once, at the end. ``--variants tuned ablations`` takes each of its differences back in
-turn. Below the table stands the least time that the loop as written could take on this machine. --quick takes some
-hundred pictures and one epoch: its figures mean nothing.
+turn. Below the table stands what the arithmetic of the loop as written would take at the speed of a matrix product.
+--quick takes some hundred pictures and one epoch: its figures mean nothing.
 """
 
 import argparse
-import math
 import os
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from cnn.files import text_digest
 from cnn.hyperparameters import FromScratch
 from cnn.learner import Classes, Learner
 from cnn.models import fresh_model
+from cnn.networks import initialise, parameters
 from cnn.packing import pack_pixels
 from cnn.pictures import decode
 from cnn.preparation import prepare
@@ -235,30 +235,33 @@ def table(runs: list[Run]) -> Iterator[str]:
 
 
 def multiply_adds(architecture: str, side: int) -> list[int]:
-    """What each layer with weights multiplies and adds for a picture of ``side`` px, zeros of the padding included."""
-    internals = ARCHITECTURES[architecture](10)(mx.sym.var("data")).get_internals()
-    shapes = dict(zip(internals.list_outputs(), internals.infer_shape(data=(1, 3, side, side))[1], strict=True))
-    weights = [name for name in shapes if name.endswith("_weight")]
-    places = [shapes[name.replace("_weight", "_fwd_output")][2:] for name in weights]  # (): a dense layer's only one
-    return [math.prod(shapes[name]) * math.prod(place) for name, place in zip(weights, places, strict=True)]
+    """What each layer with weights multiplies and adds for a picture of ``side`` px; with the padding there is none."""
+    net = initialise(ARCHITECTURES[architecture](10), side, [mx.cpu()], seed=0, initializer="ones")
+    maps, counts = mx.nd.ones((1, 3, side, side)), []
+    for layer in net:
+        maps = layer(mx.nd.ones_like(maps))  # of ones weighed by ones, each sum is how many there are
+        if parameters(layer):
+            counts.append(int(maps.asnumpy().sum(dtype=np.float64)))
+    return counts
 
 
-def multiplications_per_second(size: int = 4096) -> float:
-    """Multiply-adds per second of numpy's product of two matrices, the best of three: the most this machine does."""
+def multiply_adds_per_second(size: int = 4096) -> float:
+    """What numpy's product of two matrices of ``size`` × ``size`` comes to, the best of three."""
     square = np.ones((size, size), np.float32)
     return size**3 / min(timeit.repeat(lambda: square @ square, number=1, repeat=3))
 
 
-def floor(architecture: str, dataset: Dataset, epochs: int) -> str:
-    """A sentence: what the loop as written takes if it does nothing but its arithmetic, and that at full speed."""
+def arithmetic_alone(architecture: str, dataset: Dataset, epochs: int, speed: float) -> str:
+    """A sentence: how much arithmetic the loop as written is, and what that takes at ``speed`` multiply-adds a second.
+
+    To learn from a picture takes three times what it takes to answer: forward, and back to inputs and to weights, but
+    in the first layer not to inputs. Each epoch answers for every picture.
+    """
     train, test = (sum(dataset.counts[split].values()) for split in ("train", "validation"))
     first, *others = multiply_adds(architecture, 32)
-    learning = 2 * first + 3 * sum(others)  # forward, and back to weights and inputs, which pictures do not need
-    total, speed = epochs * (train * learning + (train + test) * (first + sum(others))), multiplications_per_second()
-    return (
-        f"{architecture} as written is {total / 1e12:.1f} × 10¹² multiply-adds, which take {total / speed:.0f} s "
-        f"at the {speed / 1e9:.0f} × 10⁹ per second of numpy's product of two large matrices."
-    )
+    learning, answering = 2 * first + 3 * sum(others), first + sum(others)
+    total = epochs * (train * learning + (train + test) * answering)
+    return f"{architecture} as written: {total / 1e12:.1f} × 10¹² multiply-adds, at that speed {total / speed:.0f} s"
 
 
 def main() -> None:
@@ -296,8 +299,10 @@ def main() -> None:
     threads = os.environ["OMP_NUM_THREADS"]
     print(f"\nn {len(options.seeds)} a network, OMP_NUM_THREADS={threads}, {os.cpu_count()} CPUs\n")
     print("\n".join(table(runs)), end="\n\n")
+    speed = multiply_adds_per_second()
+    print(f"numpy's product of two large matrices: {speed / 1e9:.0f} × 10⁹ multiply-adds per second")
     for architecture in options.architectures:
-        print(floor(architecture, notebook, options.epochs))
+        print(arithmetic_alone(architecture, notebook, options.epochs, speed))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def test_quick_mode_measures_every_loop(
     monkeypatch.setattr(sys, "argv", ["", "--data", str(noise), "--quick", "--architectures", "alexnet"])
     main()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith("alexnet as written is ")
+    assert lines[-1].startswith("alexnet as written: ")
     rows = [line for line in lines if line.startswith("| alexnet")]
     assert [row.split(" | ")[2] for row in rows] == ["as-written", "notebook", "tuned"]
 
@@ -43,19 +43,20 @@ def test_a_training_that_diverges_is_a_row_like_others() -> None:
     assert "| tuned without schedule | diverged |" in lines[-1]
 
 
-#: By hand: places × (weights of one place). AlexNet's maps have sides of 8, 4, 2, 2, 2; VGG's of 32, 16, 8, 4, 4, 4.
+#: Along a side of n px, kernels of 3 px meet 3n - 2. AlexNet's first, of 11 px, meet 6, 10, five times 11, and 9 of 32
+#: px; its second, of 5 px, meet 3, 4, 4 and 3 of 4 px.
 @pytest.mark.parametrize(
     ("architecture", "expected"),
     [
         (
             "alexnet",
-            [64 * 96 * 363, 16 * 192 * 2400, 4 * 384 * 1728, 4 * 384 * 3456, 4 * 256 * 3456, 256 * 4096, 4096**2,
-             4096 * 10],
+            [80**2 * 3 * 96, 14**2 * 96 * 192, 4**2 * 192 * 384, 4**2 * 384 * 384, 4**2 * 384 * 256,
+             256 * 4096, 4096**2, 4096 * 10],
         ),
         (
             "vgg",
-            [1024 * 64 * 27, 256 * 128 * 576, 64 * 256 * 1152, 16 * 512 * 2304, *2 * [16 * 512 * 4608], 2048 * 512,
-             512**2, 512 * 10],
+            [94**2 * 3 * 64, 46**2 * 64 * 128, 22**2 * 128 * 256, 10**2 * 256 * 512, *2 * [10**2 * 512 * 512],
+             2048 * 512, 512**2, 512 * 10],
         ),
     ],
 )  # fmt: skip
