@@ -66,13 +66,17 @@ def require_architecture(name: str) -> str:
     """The name of a known architecture, as it is.
 
     Raises:
-        ValueError: there is no such architecture (names those there are), or its network could not be published.
+        ValueError: there is no such architecture (names those there are), or its network could not be exported.
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"there is no such architecture; choose from {', '.join(ARCHITECTURES)}")
     network = ARCHITECTURES[name](2)
     if not isinstance(network, mx.gluon.HybridBlock):
         raise ValueError(f"expected a HybridBlock, which can be exported, found {type(network).__name__}")
+    try:
+        network(mx.sym.var("data"))
+    except Exception as error:  # whatever the code of the layers raises
+        raise ValueError(f"it cannot be exported as a graph ({error}); use F's operators, and no shapes") from error
     return name
 
 

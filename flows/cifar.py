@@ -14,7 +14,7 @@ from cnn.backend import resolve_auto
 from cnn.commandline import run_flow
 from cnn.comparison import best_of
 from cnn.files import Reference
-from cnn.hyperparameters import Recipe
+from cnn.hyperparameters import FromScratch, Recipe
 from cnn.publication import versions
 from cnn.recipes import cifar_recipe
 from cnn.settings import MIRROR, FlowSettings, model_name
@@ -31,7 +31,7 @@ class CifarSettings(FlowSettings):
     data: str = Field(
         "cifar10",
         description="cifar10, or a path: a folder of CIFAR-10 batches (.bin) or the archive of them, a folder of class "
-        "folders, a zip of one, or Parquet",
+        "folders, a zip of one, or Parquet; hotdog, hotdog-records and sample, too",
     )
     architectures: tuple[Architecture, ...] = Field(
         ("alexnet", "vgg"),
@@ -43,6 +43,17 @@ class CifarSettings(FlowSettings):
         None, ge=1, le=LARGEST_SIDE, description="px to which pictures are resized; default: the recipe's"
     )
 
+    @property
+    def recipes(self) -> dict[str, FromScratch]:
+        """How each architecture is trained."""
+        return {each: cifar_recipe(self.recipe, each, self.epochs, self.side) for each in self.architectures}
+
+    def check(self) -> None:
+        """Refuse also pictures that are too small for an architecture."""
+        super().check()
+        for architecture, recipe in self.recipes.items():
+            require_side(architecture, recipe.input.crop)
+
 
 @runs.flow(name="cifar")
 def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008  (frozen)
@@ -50,13 +61,8 @@ def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008
     settings.check()
     runs.require_block(settings.notify)
     store, models, seed = settings.store.absolute(), settings.models.absolute(), settings.seed
+    recipes, mirror = settings.recipes, settings.mirror or os.environ.get(MIRROR)
     device = resolve_auto(settings.device, every=len(settings.architectures) > 1)  # one for each network
-    mirror = settings.mirror or os.environ.get(MIRROR)
-    recipes = {
-        name: cifar_recipe(settings.recipe, name, settings.epochs, settings.side) for name in settings.architectures
-    }
-    for architecture, recipe in recipes.items():
-        require_side(architecture, recipe.input.crop)
 
     data = fetching.choose_data(settings.data, store, mirror)
     name = model_name(data, settings.name)
@@ -68,8 +74,8 @@ def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008
         return runs.ended(reason, published[-1])
     checkpoints, failures = training.train_architectures(recipes, dataset, seed, device, store)
     reports = {
-        name: training.evaluate(checkpoint, recipes[name].design, dataset, None, device, store)
-        for name, checkpoint in checkpoints.items()
+        architecture: training.evaluate(checkpoint, recipes[architecture].design, dataset, None, device, store)
+        for architecture, checkpoint in checkpoints.items()
     }
     comparison = training.compare(checkpoints, reports, dataset, store)
     best = best_of(comparison.path)

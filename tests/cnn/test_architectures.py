@@ -90,6 +90,14 @@ def test_a_network_that_cannot_be_exported_is_refused(monkeypatch: pytest.Monkey
     with pytest.raises(ValueError, match="expected a HybridBlock, which can be exported, found Sequential"):
         require_architecture("plain")
 
+    class Shaped(mx.gluon.HybridBlock):
+        def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803  (Gluon's name)
+            return x.reshape((x.shape[0], -1))
+
+    monkeypatch.setitem(ARCHITECTURES, "shaped", lambda classes: Shaped())
+    with pytest.raises(ValueError, match=r"cannot be exported as a graph \('Symbol' object has no attribute 'shape'\)"):
+        require_architecture("shaped")
+
 
 def test_the_digest_tells_networks_apart_and_not_when_they_were_made() -> None:
     digests = {name: architecture_digest(name) for name in ARCHITECTURES}

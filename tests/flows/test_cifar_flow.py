@@ -12,15 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Run, kill_in_mid_training, run_flow
 from PIL import Image
+from prefect.client.orchestration import get_client
 from sklearn.metrics import accuracy_score
 
 from cnn import cifar as cifar_batches
-from cnn import comparison, reports
+from cnn import comparison, progress, reports
 from cnn.architectures import ARCHITECTURES
 from cnn.backend import mx
 from cnn.catalog import CIFAR10_BATCHES
 from cnn.classifier import Classifier
 from cnn.commandline import parse
+from cnn.comparison import comparison_rows
 from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.hyperparameters import FromScratch
@@ -154,9 +156,10 @@ def test_the_presets_are_no_code_of_the_training(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.slow
 def test_the_best_is_published_with_the_comparison_and_a_word_of_caution(
-    run: Runner, batches: Path, tmp_path: Path
+    run: Runner, batches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_REPORTS", -1.0)
     version = run(data=str(batches), epochs=4, architectures=("wide", "lenet")).version
     manifest = json.loads((version / "manifest.json").read_text())
     compared = json.loads((version / "comparison.json").read_text())
@@ -191,6 +194,14 @@ def test_the_best_is_published_with_the_comparison_and_a_word_of_caution(
         powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         np.testing.assert_allclose(shares, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
         assert manifest["metrics"][split]["accuracy"] == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
+
+    with get_client(sync_client=True) as client:
+        shown = {artifact.key: artifact for artifact in client.read_artifacts()}
+    assert {f"progress-train-{name}" for name in accuracies} <= set(shown)
+    assert {f"batches-{picture.stem}" for picture in version.glob("*.png")} <= set(shown)
+    assert {f"batches-{name}-{figure}" for name in accuracies for figure in ("confusion", "mistakes")} <= set(shown)
+    assert "batches-comparison" in shown
+    assert json.loads(str(shown["batches-architectures"].data)) == comparison_rows(version)
 
     files = ("README.md", "comparison.json", "../champion.json")
     for said in (*manifest["notes"], *((version / name).read_text() for name in files), summary(version)):
@@ -273,9 +284,13 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
 # ---- what is refused
 
 
-def test_pictures_that_are_too_small_are_refused_before_any_work(run: Runner, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"5 × 5 px are too small for lenet.* --side 6 or more"):
-        run(side=5, architectures=("wide", "lenet"))
+@pytest.mark.usefixtures("small")
+def test_pictures_that_are_too_small_are_refused_before_any_work(tmp_path: Path) -> None:
+    architectures, folders = ("wide", "lenet"), {"store": tmp_path / "store", "models": tmp_path / "models"}
+    settings = CifarSettings(side=5, architectures=architectures, **folders)
+    for refuse in (settings.check, lambda: cifar(settings)):  # the command line checks without Prefect's server
+        with pytest.raises(UserError, match=r"5 × 5 px are too small for lenet.* --side 6 or more"):
+            refuse()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
