@@ -77,10 +77,9 @@ class Stage(Training):
     class_weights: Literal["equal", "notebook", "balanced"] = "notebook"
 
 
-class FromScratch(Training):
+class FromScratch(Training, Design):
     """A training of a whole architecture from random parameters. Defaults are the notebook's for AlexNet."""
 
-    architecture: str
     input: Input = Input.whole(32, stretched=True)
     #: ``xavier``: the notebook's, of magnitude 2.24; ``he`` and ``whitening``: see `cnn.initializers`
     initializer: Initializer = "xavier"
@@ -92,8 +91,6 @@ class FromScratch(Training):
     mirror: bool = False
     #: by how many px at most a training picture is moved each way; what comes in is its mirror image
     shift: int = Field(0, ge=0)
-    #: whether the trained network answers with the mean of its outputs for a picture and for its mirror image
-    mirrored_mean: bool = False
     epochs: int = Field(7, ge=0)
     learning_rate: float = Field(0.1, gt=0)
     chosen_by: Literal["f1", "accuracy"] = "accuracy"
@@ -108,7 +105,7 @@ class FromScratch(Training):
     @property
     def design(self) -> Design:
         """What kind of network comes out."""
-        return Design(architecture=self.architecture, input=self.input, mirrored_mean=self.mirrored_mean)
+        return Design(**{name: getattr(self, name) for name in Design.model_fields})
 
 
 Kind = TypeVar("Kind", Stage, FromScratch)

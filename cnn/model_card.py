@@ -100,7 +100,7 @@ def _origin(manifest: dict[str, Any]) -> str:
 - Left out: {data["left_out"]} files that could not be used, {data["duplicates"]} that stood on both sides.
 - Weights at the start: {start}
 - Recipe `{manifest["recipe"]["name"]}`, seed {manifest["seed"]}, trained on {manifest["device"]} with \
-MXNet {manifest["software"]["mxnet"]}; `manifest.json` holds every setting and digest."""
+MXNet {manifest["software"]["mxnet"]}; `manifest.json` holds every setting of this network and every digest."""
 
 
 def _in_and_out(given: dict[str, Any], mirrored_mean: bool) -> str:
@@ -112,7 +112,7 @@ def _in_and_out(given: dict[str, Any], mirrored_mean: bool) -> str:
     if mirrored_mean:
         mean_of = (
             ", the mean of those for the picture and for its mirror image "
-            "(the network of the `.params` alone gives each of the two)"
+            "(symbol and ONNX do this themselves; with the `.params` alone, run the network on both)"
         )
     return f"""Input: the picture's shorter side resized to {given["short_side"]} px, the middle {given["crop"]} × \
 {given["crop"]} px, RGB, {scaled}. Output: logits in the order of `classes.json`{mean_of}."""

@@ -25,7 +25,7 @@ import cnn.architectures
 from cnn.datasets import Dataset
 from cnn.errors import PassingError, UserError
 from cnn.files import Reference, text_digest
-from cnn.hyperparameters import Design, FromScratch
+from cnn.hyperparameters import Design
 from cnn.progress import observed_by
 
 Result = TypeVar("Result", bound=Reference)
@@ -84,7 +84,7 @@ def identity(value: Any) -> str:
         return text_digest(*(part for name in value for part in (name, identity(value[name]))))
     if isinstance(value, Reference):
         return f"{value.kind} {value.digest}"
-    if isinstance(value, Design | FromScratch):
+    if isinstance(value, Design):
         return text_digest(value.model_dump_json(), cnn.architectures.architecture_digest(value.architecture))
     return value.model_dump_json() if isinstance(value, BaseModel) else str(value)
 

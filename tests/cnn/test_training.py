@@ -1,7 +1,8 @@
 """The training loop against the notebook's own, on one device and several, uninterrupted and killed."""
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,11 @@ def notebook_network(name: str) -> Any:
 
 def notebook_training(
     net: Any, batches: Batches, epochs: int, rate: float, seed: int
-) -> tuple[list[float], list[tuple[float, float, float]]]:
-    """The notebook's ``train(net, trainer)``, its names kept: each batch's loss, and what it prints of each epoch."""
+) -> tuple[list[float], list[tuple[int, float]], list[tuple[float, float, float]]]:
+    """The notebook's ``train(net, trainer)``, its names kept: losses, and what it prints of batches and of epochs.
+
+    It prints every second batch and not every 200th.
+    """
     from mxnet import autograd, gluon, nd
 
     ctx, smoothing_constant, moving_loss = mx.cpu(), 0.01, np.nan
@@ -199,7 +203,7 @@ def notebook_training(
             acc.update(preds=nd.argmax(net(data), axis=1), labels=nd.array(label))
         return acc.get()[1]
 
-    losses, printed = [], []
+    losses, printed_batches, printed = [], [], []
     for e in range(epochs):
         mx.random.seed(seed * 1000 + e + 1)  # for the dropout
         for i, (d, l) in enumerate(batches.training(e + 1)):  # noqa: E741
@@ -215,10 +219,12 @@ def notebook_training(
                 curr_loss if first else (1 - smoothing_constant) * moving_loss + smoothing_constant * curr_loss
             )
             losses.append(curr_loss)
+            if i > 0 and i % 2 == 0:
+                printed_batches.append((i, moving_loss))
         test_accuracy = evaluate_accuracy(batches.evaluation("validation"), net)
         train_accuracy = evaluate_accuracy(batches.evaluation("train"), net)
         printed.append((moving_loss, train_accuracy, test_accuracy))
-    return losses, printed
+    return losses, printed_batches, printed
 
 
 @pytest.mark.parametrize(("architecture", "rate"), [("alexnet", 0.1), ("vgg", 0.05)])
@@ -229,6 +235,7 @@ def test_the_notebook_recipe_from_scratch_is_the_notebooks_loop(
     pixels: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     preset = cifar_recipe("notebook", architecture)
     assert (preset.epochs, preset.batch_size) == (7, 64)
@@ -243,15 +250,19 @@ def test_the_notebook_recipe_from_scratch_is_the_notebooks_loop(
 
     monkeypatch.setattr(learner, "step", recorded_step)
     monkeypatch.setattr(cnn.training, "save_state", lambda path, state: None)  # AlexNet's would take seconds
+    monkeypatch.setattr(cnn.training, "_BATCHES_BETWEEN_LOSSES", 2)
+    caplog.set_level(logging.INFO)
     history = train(learner, batches, 5, tmp_path / "state.npz").history
 
     net = notebook_network(architecture)
     net.collect_params().initialize(mx.init.Xavier(magnitude=2.24))
     mx.random.seed(5)
     net(mx.nd.zeros((1, 3, 32, 32)))  # the weights are drawn at the first forward pass
-    losses, printed = notebook_training(net, batches, epochs=2, rate=rate, seed=5)
+    losses, printed_batches, printed = notebook_training(net, batches, epochs=2, rate=rate, seed=5)
     assert len(losses) == 2 * 3 and np.ptp(losses) > 1e-2  # it does learn
     np.testing.assert_allclose(found, losses, atol=1e-4)
+    told_batches = re.findall(r"batch (\d+): loss ([\d.]+)", caplog.text)
+    np.testing.assert_allclose(np.array(told_batches, float), printed_batches, atol=1e-4)
     told = ("train_moving_loss", "train_accuracy", "validation_accuracy")
     np.testing.assert_allclose([[row[name] for name in told] for row in history[1:]], printed, atol=1e-4)
 
@@ -288,6 +299,29 @@ def test_batches_of_the_notebook_recipe_are_its_stretched_and_noisy_pictures(
     validation = np.concatenate([data.asnumpy() for data, _ in batches.evaluation("validation")])
     assert len(validation) == 8 and not validation.min(axis=(1, 2, 3)).any()
     assert (validation.max(axis=(1, 2, 3)) == 1).all()  # no noise there
+
+
+def test_the_share_outside_the_network_is_the_time_in_which_batches_are_waited_for(
+    drawn_dataset: Dataset, pixels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lenet: object
+) -> None:
+    class SlowBatches(PixelBatches):
+        def training(self, epoch: int) -> Iterator[Batch]:
+            for batch in super().training(epoch):
+                clock[0] += 3
+                yield batch
+
+    def one_second_step(batch: Batch, learning_rate: float) -> tuple[float, Any]:
+        clock[0] += 1
+        return Learner.step(learner, batch, learning_rate)
+
+    clock = [0.0]
+    monkeypatch.setattr(cnn.training.time, "monotonic", lambda: clock[0])
+    batches = SlowBatches(drawn_dataset, pixels, FROM_SCRATCH, seed=0)
+    learner = make_fresh_learner(FROM_SCRATCH, batches)
+    monkeypatch.setattr(learner, "step", one_second_step)
+    _, *epochs = train(learner, batches, 0, tmp_path / "state.npz").timings
+    assert [epoch["training_seconds"] for epoch in epochs] == [4 * batches.steps_per_epoch] * FROM_SCRATCH.epochs
+    assert [epoch["outside_network"] for epoch in epochs] == [0.75] * FROM_SCRATCH.epochs
 
 
 @pytest.mark.parametrize("devices", [2, 3])
