@@ -20,6 +20,8 @@ from cnn.backend import mx
 from cnn.checkpoints import save_parameters
 from cnn.datasets import Dataset
 from cnn.networks import random_parameters
+from cnn.packing import pack_dataset, pack_pixels
+from cnn.pictures import Input
 from cnn.preparation import prepare
 from cnn.sample import CLASSES, draw
 
@@ -65,6 +67,22 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn_dataset(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """`drawn`, prepared."""
     return prepare(drawn, tmp_path_factory.mktemp("prepared") / "dataset")
+
+
+@pytest.fixture(scope="session")
+def records(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`drawn` as MXNet records."""
+    folder = tmp_path_factory.mktemp("records") / "packed"
+    pack_dataset(drawn_dataset, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pixels(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`drawn` as arrays of pictures of 32 px."""
+    folder = tmp_path_factory.mktemp("pixels") / "packed"
+    pack_pixels(drawn_dataset, Input.whole(32), folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
