@@ -146,7 +146,7 @@ class PixelBatches:
         return ordered_map(load, picks, ahead=4)
 
     def evaluation(self, split: str) -> Iterator[Batch]:
-        """Every picture of a split once; training pictures with their noise."""
+        """Every picture of a split once (the notebook leaves out a last rest); training pictures with their noise."""
         numbers = _in_order(len(self._labels[split]), self._settings.batch_size)
         return ordered_map(lambda batch: self._batch(split, batch), numbers, ahead=4)
 
