@@ -1,6 +1,7 @@
 """A trained network that answers: which class does a picture belong to, and how sure is that?"""
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -48,7 +49,9 @@ class Classifier:
             given = Input(**json.loads((version / MANIFEST_FILE).read_text())["input"])
             symbol = next(version.glob("*-symbol.json"))
             parameters = symbol.with_name(symbol.name.replace("-symbol.json", "-0000.params"))
-            net = mx.gluon.SymbolBlock.imports(str(symbol), ["data"], str(parameters), ctx=list(devices))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Cannot decide type")  # of the input, which only a picture tells
+                net = mx.gluon.SymbolBlock.imports(str(symbol), ["data"], str(parameters), ctx=list(devices))
         except (OSError, ValueError, KeyError, StopIteration, AssertionError, mx.base.MXNetError) as error:
             raise UserError(f"{version}: is not a whole model version ({error}); publish one again.") from error
         return cls(net, classes, given, devices)

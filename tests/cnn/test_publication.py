@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conftest import write_pictures
 from cnn import publication
 from cnn.backend import mx
 from cnn.checkpoints import Checkpoint, save_checkpoint
+from cnn.classifier import Classifier
 from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.files import file_digest
@@ -56,6 +58,13 @@ def test_new_are_the_pictures_that_a_version_was_not_made_from(
     (photos / "train" / "not_hotdog" / "0000.jpg").rename(photos / "train" / "not_hotdog" / "renamed.jpg")
     (photos / "train" / "not_hotdog" / "0001.jpg").unlink()
     assert new_pictures(prepare(photos, tmp_path / "more"), version) == 2
+
+
+def test_a_version_is_loaded_without_a_warning(drawn_dataset: Dataset, tmp_path: Path) -> None:
+    version = publish(candidate(tmp_path, drawn_dataset, 0), tmp_path / "models", CPU)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Classifier.load(version, CPU).classes == drawn_dataset.classes
 
 
 def test_only_what_is_not_worse_becomes_champion(drawn_dataset: Dataset, tmp_path: Path) -> None:
