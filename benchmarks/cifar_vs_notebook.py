@@ -6,8 +6,9 @@ The folder holds CIFAR-10's batches; without the official test batch the last tr
 The notebook's loop and recipe ``notebook`` measure every epoch on the test pictures, as written. Recipe ``tuned``
 measures every epoch on a twentieth of the training pictures (--pictures: on 30 %), which it does not learn from, and
 is measured on the test pictures once, at the end. ``--variants tuned ablations`` takes each of its differences back in
-turn. Below the table stands what the arithmetic of the loop as written would take at the speed of a matrix product.
---quick takes some hundred pictures and one epoch: its figures mean nothing.
+turn, or those that ``--without`` names, and leaves the test pictures alone: presets are chosen by validation. Below the
+table stands what the arithmetic of the loop as written would take at the speed of a matrix product. --quick takes some
+hundred pictures and one epoch: its figures mean nothing.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 import timeit
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
@@ -177,17 +178,21 @@ def ours(dataset: Dataset, settings: FromScratch, variant: str, seed: int, folde
     for row, timing in zip(found.history[1:], found.timings[1:], strict=True):
         run.add(row["validation_accuracy"], timing["seconds"], timing["training_seconds"])
     run.outside_network = float(np.mean([timing["outside_network"] for timing in found.timings[1:]]))
-    run.test = run.accuracies[-1]
-    if "test" in dataset.splits:
+    if variant == "notebook":
+        run.test = run.accuracies[-1]
+    elif variant == "tuned":
         classifier = Classifier.build(settings.design, found.parameters, dataset.classes, devices)
         run.test = predict_split(classifier, dataset, "test").scores(None)["accuracy"]
     return run
 
 
-def ablations(architecture: str, epochs: int) -> Iterator[tuple[str, FromScratch]]:
-    """Recipe ``tuned`` with each of its differences taken back to ``notebook``'s in turn."""
+def ablations(
+    architecture: str, epochs: int, groups: Sequence[Sequence[str]] = ()
+) -> Iterator[tuple[str, FromScratch]]:
+    """Recipe ``tuned`` with each group of its differences (default: all) taken back to ``notebook``'s in turn."""
     notebook, tuned = (cifar_recipe(name, architecture, epochs) for name in RECIPES)
-    for group in (*DIFFERENCES, *(SAME_OPTIMIZER if tuned.optimizer == notebook.optimizer else OTHER_OPTIMIZER)):
+    optimizer = SAME_OPTIMIZER if tuned.optimizer == notebook.optimizer else OTHER_OPTIMIZER
+    for group in groups or (*DIFFERENCES, *optimizer):
         taken_back = {
             name: getattr(notebook, name) for name in group if getattr(notebook, name) != getattr(tuned, name)
         }
@@ -196,11 +201,11 @@ def ablations(architecture: str, epochs: int) -> Iterator[tuple[str, FromScratch
 
 
 def subset(dataset: Dataset, count: int, folder: Path) -> Path:
-    """About ``count`` pictures of train and of test, evenly chosen, as a folder of class folders."""
-    for split in ("train", "test"):
+    """About ``count`` pictures of each split, evenly chosen, as a folder of class folders in train/ and test/."""
+    for split, part in (("train", "train"), ("validation", "test")):
         step = max(1, sum(dataset.counts[split].values()) // count)
         for number, row in islice(enumerate(dataset.rows(split)), 0, None, step):
-            place = folder / split / dataset.classes[row.label] / f"{number}.png"
+            place = folder / part / dataset.classes[row.label] / f"{number}.png"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(row.data)
     return folder
@@ -224,7 +229,7 @@ def table(runs: list[Run]) -> Iterator[str]:
             str(run.seed),
             run.variant,
             " ".join(f"{100 * accuracy:.1f}" for accuracy in run.accuracies),
-            f"{100 * run.test:.1f}",
+            "" if np.isnan(run.test) else f"{100 * run.test:.1f}",
             f"{total:.0f}",
             f"{sum(goal.seconds) / total:.2f}" if goal else "",
             f"{len(run.seconds) * run.pictures / sum(run.training_seconds):.0f}",
@@ -264,12 +269,27 @@ def arithmetic_alone(architecture: str, dataset: Dataset, epochs: int, speed: fl
     return f"{architecture} as written: {total / 1e12:.1f} × 10¹² multiply-adds, at that speed {total / speed:.0f} s"
 
 
+def differences(names: str) -> list[str]:
+    """Names of settings, separated by commas.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such setting.
+    """
+    for name in (found := names.split(",")):
+        if name not in FromScratch.model_fields:
+            raise argparse.ArgumentTypeError(
+                f"{name!r} is no setting; choose from {', '.join(FromScratch.model_fields)}"
+            )
+    return found
+
+
 def main() -> None:
     """Run all variants in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--architectures", nargs="+", choices=list(WRITTEN_RATES), default=list(WRITTEN_RATES))
+    parser.add_argument("--architectures", nargs="+", choices=list(ARCHITECTURES), default=list(WRITTEN_RATES))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS[:3])
+    parser.add_argument("--without", nargs="+", type=differences, metavar="SETTING,…", default=())
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--pictures", type=int, help="take so many training and test pictures only")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -280,19 +300,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, data, share = Path(name), options.data, VALIDATION_SHARE
         if options.pictures:
-            data, share = subset(prepare(data, folder / "all"), options.pictures, folder / "subset"), SUBSET_SHARE
+            every = prepare(data, folder / "all", second_part_validates=True)
+            data, share = subset(every, options.pictures, folder / "subset"), SUBSET_SHARE
         notebook = prepare(data, folder / "notebook", second_part_validates=True)
         tuned = prepare(data, folder / "tuned", validation_share=share)
         print(*notebook.caveats, flush=True)
+        for name, dataset in (("notebook", notebook), ("tuned", tuned)):
+            counts = (f"{sum(of_class.values())} {split}" for split, of_class in dataset.counts.items())
+            print(f"pictures for {name}: {', '.join(counts)}", flush=True)
         runs = []
         for architecture, seed in product(options.architectures, options.seeds):
-            if AS_WRITTEN in options.variants:
+            if AS_WRITTEN in options.variants and architecture in WRITTEN_RATES:
                 runs.append(as_written(notebook, architecture, options.epochs, seed))
             trainings: list[tuple[str, FromScratch]] = [
                 (name, cifar_recipe(name, architecture, options.epochs)) for name in RECIPES if name in options.variants
             ]
             if ABLATIONS in options.variants:
-                trainings += ablations(architecture, options.epochs)
+                trainings += ablations(architecture, options.epochs, options.without)
             for variant, settings in trainings:
                 dataset = notebook if variant == "notebook" else tuned
                 runs.append(ours(dataset, settings, variant, seed, folder))
@@ -301,7 +325,7 @@ def main() -> None:
     print("\n".join(table(runs)), end="\n\n")
     speed = multiply_adds_per_second()
     print(f"numpy's product of two large matrices: {speed / 1e9:.0f} × 10⁹ multiply-adds per second")
-    for architecture in options.architectures:
+    for architecture in filter(WRITTEN_RATES.get, options.architectures):
         print(arithmetic_alone(architecture, notebook, options.epochs, speed))
 
 
