@@ -16,7 +16,6 @@ import os
 import sys
 import tempfile
 import time
-import timeit
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, product
@@ -27,6 +26,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.arithmetic import arithmetic_alone, multiply_adds_per_second
 from cnn.architectures import ARCHITECTURES
 from cnn.backend import mx
 from cnn.batches import PixelBatches
@@ -38,7 +38,6 @@ from cnn.files import text_digest
 from cnn.hyperparameters import FromScratch
 from cnn.learner import Classes, Learner
 from cnn.models import fresh_model
-from cnn.networks import initialise, parameters
 from cnn.packing import pack_pixels
 from cnn.pictures import decode
 from cnn.preparation import prepare
@@ -200,15 +199,16 @@ def ablations(
             yield f"tuned without {', '.join(taken_back)}", tuned.model_copy(update=taken_back)
 
 
-def subset(dataset: Dataset, count: int, folder: Path) -> Path:
-    """About ``count`` pictures of each split, evenly chosen, as a folder of class folders in train/ and test/."""
+def subset(data: Path, count: int, folder: Path) -> Path:
+    """About ``count`` of ``data``'s training and of its test pictures, evenly chosen, as a folder of class folders."""
+    dataset = prepare(data, folder / "prepared", second_part_validates=True)
     for split, part in (("train", "train"), ("validation", "test")):
         step = max(1, sum(dataset.counts[split].values()) // count)
         for number, row in islice(enumerate(dataset.rows(split)), 0, None, step):
-            place = folder / part / dataset.classes[row.label] / f"{number}.png"
+            place = folder / "pictures" / part / dataset.classes[row.label] / f"{number}.png"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(row.data)
-    return folder
+    return folder / "pictures"
 
 
 def table(runs: list[Run]) -> Iterator[str]:
@@ -237,36 +237,6 @@ def table(runs: list[Run]) -> Iterator[str]:
             f"{run.seconds_to(goal.test):.0f}" if goal else "",
         )
         yield f"| {' | '.join(cells)} |"
-
-
-def multiply_adds(architecture: str, side: int) -> list[int]:
-    """What each layer with weights multiplies and adds for a picture of ``side`` px; with the padding there is none."""
-    net = initialise(ARCHITECTURES[architecture](10), side, [mx.cpu()], seed=0, initializer="ones")
-    maps, counts = mx.nd.ones((1, 3, side, side)), []
-    for layer in net:
-        maps = layer(mx.nd.ones_like(maps))  # of ones weighed by ones, each sum is how many there are
-        if parameters(layer):
-            counts.append(int(maps.asnumpy().sum(dtype=np.float64)))
-    return counts
-
-
-def multiply_adds_per_second(size: int = 4096) -> float:
-    """What numpy's product of two matrices of ``size`` × ``size`` comes to, the best of three."""
-    square = np.ones((size, size), np.float32)
-    return size**3 / min(timeit.repeat(lambda: square @ square, number=1, repeat=3))
-
-
-def arithmetic_alone(architecture: str, dataset: Dataset, epochs: int, speed: float) -> str:
-    """A sentence: how much arithmetic the loop as written is, and what that takes at ``speed`` multiply-adds a second.
-
-    To learn from a picture takes three times what it takes to answer: forward, and back to inputs and to weights, but
-    in the first layer not to inputs. Each epoch answers for every picture.
-    """
-    train, test = (sum(dataset.counts[split].values()) for split in ("train", "validation"))
-    first, *others = multiply_adds(architecture, 32)
-    learning, answering = 2 * first + 3 * sum(others), first + sum(others)
-    total = epochs * (train * learning + (train + test) * answering)
-    return f"{architecture} as written: {total / 1e12:.1f} × 10¹² multiply-adds, at that speed {total / speed:.0f} s"
 
 
 def differences(names: str) -> list[str]:
@@ -300,8 +270,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, data, share = Path(name), options.data, VALIDATION_SHARE
         if options.pictures:
-            every = prepare(data, folder / "all", second_part_validates=True)
-            data, share = subset(every, options.pictures, folder / "subset"), SUBSET_SHARE
+            data, share = subset(data, options.pictures, folder / "subset"), SUBSET_SHARE
         notebook = prepare(data, folder / "notebook", second_part_validates=True)
         tuned = prepare(data, folder / "tuned", validation_share=share)
         print(*notebook.caveats, flush=True)
@@ -323,10 +292,11 @@ def main() -> None:
     threads = os.environ["OMP_NUM_THREADS"]
     print(f"\nn {len(options.seeds)} a network, OMP_NUM_THREADS={threads}, {os.cpu_count()} CPUs\n")
     print("\n".join(table(runs)), end="\n\n")
+    train_count, test_count = (sum(notebook.counts[split].values()) for split in ("train", "validation"))
     speed = multiply_adds_per_second()
     print(f"numpy's product of two large matrices: {speed / 1e9:.0f} × 10⁹ multiply-adds per second")
     for architecture in filter(WRITTEN_RATES.get, options.architectures):
-        print(arithmetic_alone(architecture, notebook, options.epochs, speed))
+        print(arithmetic_alone(architecture, train_count, test_count, options.epochs, speed))
 
 
 if __name__ == "__main__":

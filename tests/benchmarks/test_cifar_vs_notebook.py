@@ -1,13 +1,14 @@
 """The benchmark's quick mode: it is kept alive, its figures mean nothing."""
 
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.cifar_vs_notebook import Run, ablations, main, multiply_adds, table
+from benchmarks.cifar_vs_notebook import Run, ablations, differences, main, subset, table
 from cnn.hyperparameters import FromScratch
 from cnn.recipes import cifar_recipe
 
@@ -36,32 +37,16 @@ def test_quick_mode_measures_every_loop(
     assert [row.split(" | ")[2] for row in rows] == ["as-written", "notebook", "tuned"]
 
 
+def test_a_subset_is_chosen_from_all_training_and_test_pictures(noise: Path, tmp_path: Path) -> None:
+    chosen = subset(noise, 75, tmp_path / "chosen")
+    assert [len(list((chosen / part).rglob("*.png"))) for part in ("train", "test")] == [75, 70]
+
+
 def test_a_training_that_diverges_is_a_row_like_others() -> None:
     runs = [Run("vgg", "tuned", 0, 100, [0.5], [2.0], [1.0], test=0.5), Run("vgg", "tuned without schedule", 0, 100)]
     lines = list(table(runs))
     assert len({line.count("|") for line in lines}) == 1
     assert "| tuned without schedule | diverged |" in lines[-1]
-
-
-#: Along a side of n px, kernels of 3 px meet 3n - 2. AlexNet's first, of 11 px, meet 6, 10, five times 11, and 9 of 32
-#: px; its second, of 5 px, meet 3, 4, 4 and 3 of 4 px.
-@pytest.mark.parametrize(
-    ("architecture", "expected"),
-    [
-        (
-            "alexnet",
-            [80**2 * 3 * 96, 14**2 * 96 * 192, 4**2 * 192 * 384, 4**2 * 384 * 384, 4**2 * 384 * 256,
-             256 * 4096, 4096**2, 4096 * 10],
-        ),
-        (
-            "vgg",
-            [94**2 * 3 * 64, 46**2 * 64 * 128, 22**2 * 128 * 256, 10**2 * 256 * 512, *2 * [10**2 * 512 * 512],
-             2048 * 512, 512**2, 512 * 10],
-        ),
-    ],
-)  # fmt: skip
-def test_multiply_adds_of_each_layer(architecture: str, expected: list[int]) -> None:
-    assert multiply_adds(architecture, side=32) == expected
 
 
 def test_seconds_to_an_accuracy_end_with_the_epoch_that_reached_it() -> None:
@@ -70,10 +55,23 @@ def test_seconds_to_an_accuracy_end_with_the_epoch_that_reached_it() -> None:
     assert run.seconds_to(0.7) == float("inf")
 
 
-@pytest.mark.parametrize("architecture", ["alexnet", "vgg"])
+@pytest.mark.parametrize("architecture", ["alexnet", "vgg", "squeezenet"])
 def test_ablations_take_back_every_difference_of_the_preset_once(architecture: str) -> None:
-    tuned, notebook = (cifar_recipe(name, architecture) for name in ("tuned", "notebook"))
+    tuned, notebook = (cifar_recipe(name, architecture, epochs=7) for name in ("tuned", "notebook"))
     different = {name for name in FromScratch.model_fields if getattr(tuned, name) != getattr(notebook, name)}
     found = dict(ablations(architecture, epochs=7)).values()
     taken_back = [name for name in different for each in found if getattr(each, name) == getattr(notebook, name)]
     assert sorted(taken_back) == sorted(different - {"remeasure"})
+
+
+@pytest.mark.parametrize("architecture", ["alexnet", "vgg"])
+def test_ablations_take_back_what_is_named_together(architecture: str) -> None:
+    ((name, found),) = ablations(architecture, epochs=7, groups=[differences("mirror,shift")])
+    assert name == "tuned without mirror, shift"
+    tuned = cifar_recipe("tuned", architecture, epochs=7)
+    assert found == tuned.model_copy(update={"mirror": False, "shift": 0})
+
+
+def test_a_difference_that_is_no_setting_is_refused() -> None:
+    with pytest.raises(ArgumentTypeError, match=r"'miror' is no setting; choose from .*mirror"):
+        differences("miror")
