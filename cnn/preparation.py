@@ -25,7 +25,6 @@ TEST_SHARE, VALIDATION_SHARE = 0.15, 0.15
 #: Share of the training pictures that a source with only train and test gives up for validation.
 VALIDATION_SHARE_OF_TRAIN = 0.2
 
-_SECOND_PART = {"train": "train", "test": "validation", None: None}
 _SECOND_PART_CHOSE = "As in the notebook, the source's test pictures are what is called validation, and chose."
 
 _ROWS_PER_GROUP = 64  # so many pictures are in memory at a time, both when writing and when reading
@@ -210,7 +209,7 @@ def prepare(
     pictures = track(read_pictures(source), "preparing", found.total(), "picture")
     second_part_validates &= splits == {"train", "test"}
     if second_part_validates:
-        pictures = (replace(picture, split=_SECOND_PART[picture.split]) for picture in pictures)
+        pictures = (replace(each, split="validation") if each.split == "test" else each for each in pictures)
         splits = {"train", "validation"}
     with atomic_folder(folder) as place:
         dataset = _write_splits(pictures, place, classes, splits, validation_share)

@@ -260,6 +260,15 @@ def test_train_gives_up_a_part_for_validation(tmp_path: Path) -> None:
     assert "20% of train became validation" in dataset.split
 
 
+def test_a_picture_without_a_class_may_stand_anywhere_when_test_validates(tmp_path: Path) -> None:
+    files = split_files("train", "test") | {"validation/loose.png": png(1000)}
+    dataset = prepare(write_folder(tmp_path / "photos", files), tmp_path / "dataset", second_part_validates=True)
+    assert {name for name, split in names_of(dataset).items() if split == "validation"} == {
+        name for name in files if name.startswith("test/")
+    }
+    assert [each.name for each in dataset.left_out] == ["validation/loose.png"]
+
+
 def test_a_class_without_test_pictures_is_said(tmp_path: Path) -> None:
     files = {name: data for name, data in split_files("train", "test").items() if not name.startswith("test/hotdog")}
     assert prepare(write_folder(tmp_path / "photos", files), tmp_path / "dataset").caveats == (
