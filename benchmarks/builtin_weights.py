@@ -37,6 +37,7 @@ def make(data: str, folder: Path) -> None:
     save_parameters(file, {name: value.astype(np.float16) for name, value in values.items()})
     print(f"{file}: {file.stat().st_size} bytes, sha256 {file_digest(file)}")
     print({split: f"accuracy {metrics['accuracy']:.3f}" for split, metrics in manifest["metrics"].items()})
+    print(*manifest["notes"])
 
 
 def scores(data: str, weights: str, seed: int, folder: Path) -> dict[str, float]:

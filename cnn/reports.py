@@ -34,8 +34,8 @@ def write_report(
     """Evaluate a checkpoint on validation and, once, on test, and fill ``folder`` with what was found.
 
     Writes ``metrics.json`` (``metrics``: split → metric → value; ``confusion``: split → counts; ``parameters``: how
-    many), ``history.parquet`` (an epoch a row), ``predictions-SPLIT.parquet``, ``curves.png``,
-    ``confusion.png`` and ``examples.png``.
+    many; ``caveats``: the dataset's), ``history.parquet`` (an epoch a row), ``predictions-SPLIT.parquet``,
+    ``curves.png``, ``confusion.png`` and ``examples.png``.
     """
     trained = load_checkpoint(checkpoint)
     classifier = Classifier.build(design, trained.parameters, dataset.classes, devices)
@@ -46,6 +46,7 @@ def write_report(
             "parameters": sum(values.size for values in trained.parameters.values()),
             "metrics": {split: found.scores(positive) for split, found in answers.items()},
             "confusion": {split: found.confusion.tolist() for split, found in answers.items()},
+            "caveats": dataset.caveats,
         }
         (temporary / "metrics.json").write_text(json.dumps(summary, indent=2))
         pq.write_table(history_table(trained.history), temporary / "history.parquet")
