@@ -11,6 +11,7 @@ import pytest
 from conftest import write_pictures
 
 from cnn import publication
+from cnn.architectures import ARCHITECTURES
 from cnn.backend import mx
 from cnn.checkpoints import Checkpoint, save_checkpoint
 from cnn.classifier import Classifier
@@ -22,6 +23,7 @@ from cnn.model_card import summary
 from cnn.networks import initialise, parameters
 from cnn.preparation import prepare
 from cnn.publication import Candidate, champion, new_pictures, promote, publish, read_manifest, versions
+from cnn.recipes import cifar_recipe
 from cnn.reports import write_report
 from cnn.squeezenet import squeezenet
 
@@ -65,6 +67,27 @@ def test_a_version_is_loaded_without_a_warning(drawn_dataset: Dataset, tmp_path:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Classifier.load(version, CPU).classes == drawn_dataset.classes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+def test_a_tuned_network_answers_alike_in_every_form(name: str, drawn_dataset: Dataset, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    design = cifar_recipe("tuned", name).design
+    net = initialise(ARCHITECTURES[name](2), design.input.crop, CPU, seed=0)
+    save_checkpoint(tmp_path / "network.npz", Checkpoint(parameters(net)))
+    made = replace(candidate(tmp_path, drawn_dataset, 0), design=design, checkpoint=tmp_path / "network.npz")
+    version = publish(made, tmp_path / "models", CPU)
+
+    seen = np.random.default_rng(0).normal(size=(3, 3, design.input.crop, design.input.crop)).astype(np.float32)
+    both = [net(mx.nd.array(each)).asnumpy() for each in (seen, seen[..., ::-1])]
+    expected = np.mean(both, axis=0) if design.mirrored_mean else both[0]
+    session = onnxruntime.InferenceSession(str(version / f"{name}.onnx"))
+    np.testing.assert_allclose(session.run(None, {"data": seen})[0], expected, rtol=1e-3, atol=1e-4)
+    symbol = mx.gluon.SymbolBlock.imports(
+        str(version / f"{name}-symbol.json"), ["data"], str(version / f"{name}-0000.params")
+    )
+    np.testing.assert_allclose(symbol(mx.nd.array(seen)).asnumpy(), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_only_what_is_not_worse_becomes_champion(drawn_dataset: Dataset, tmp_path: Path) -> None:
