@@ -25,6 +25,8 @@ from cnn.layouts import Place, RawPicture, in_reading_order
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 #: Pictures in a batch.
 PICTURES = 10_000
+#: Share of the training pictures that suffices for validation: there are so many of them.
+VALIDATION_SHARE = 0.05
 
 _SIDE = 32
 _PLANE = _SIDE * _SIDE

@@ -18,7 +18,7 @@ from cnn.hyperparameters import FromScratch, Recipe
 from cnn.publication import versions
 from cnn.recipes import cifar_recipe
 from cnn.settings import MIRROR, FlowSettings, model_name
-from tasks import fetching, preparing, publishing, runs, training
+from tasks import evaluating, fetching, preparing, publishing, runs, training
 
 Architecture = Annotated[
     str, AfterValidator(require_architecture), Field(json_schema_extra={"enum": list(ARCHITECTURES)})
@@ -72,12 +72,13 @@ def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008
     dataset = preparing.prepare(source, store, second_part_validates=settings.recipe == "notebook")
     if reason := runs.too_few_new(dataset, published, settings.min_new):
         return runs.ended(reason, published[-1])
-    checkpoints, failures = training.train_architectures(recipes, dataset, seed, device, store)
+    pixels = preparing.pack_pixels_of_each(recipes, dataset, store)
+    checkpoints, failures = training.train_architectures(recipes, pixels, dataset, seed, device, store)
     reports = {
-        architecture: training.evaluate(checkpoint, recipes[architecture].design, dataset, None, device, store)
+        architecture: evaluating.evaluate(checkpoint, recipes[architecture].design, dataset, None, device, store)
         for architecture, checkpoint in checkpoints.items()
     }
-    comparison = training.compare(checkpoints, reports, dataset, store)
+    comparison = evaluating.compare(checkpoints, reports, dataset, store)
     best = best_of(comparison.path)
     version = publishing.publish(
         name,

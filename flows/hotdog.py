@@ -15,7 +15,7 @@ from cnn.hyperparameters import PRETRAINED
 from cnn.publication import versions
 from cnn.recipes import hotdog_recipe
 from cnn.settings import MIRROR, FlowSettings, model_name
-from tasks import fetching, preparing, publishing, runs, training
+from tasks import evaluating, fetching, preparing, publishing, runs, training
 
 
 class HotdogSettings(FlowSettings):
@@ -75,7 +75,7 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> Reference:  # noqa: B
         else:
             inputs = preparing.pack(dataset, store)
         checkpoint = training.train(stage, inputs, dataset, checkpoint, positive, seed, device, store)
-    report = training.evaluate(checkpoint, PRETRAINED, dataset, positive, device, store)
+    report = evaluating.evaluate(checkpoint, PRETRAINED, dataset, positive, device, store)
     version = publishing.publish(
         name, PRETRAINED, checkpoint, report, source, dataset, weights, recipe, positive, seed, device, models
     )

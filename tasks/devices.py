@@ -5,19 +5,39 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import httpx
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 
 from cnn.backend import Device
-from cnn.errors import UserError
+from cnn.errors import PassingError, UserError
 from cnn.progress import end_if_stopped
 
 #: Name of the Prefect concurrency limit that holds across machines; where it does not exist, the locks alone hold.
 LIMIT = "gpu"
 _SECONDS_BETWEEN_TRIES = 1.0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a training runs: on all of ``devices`` together, or on the first of them that is free.
+
+    Its text, which cache keys hold, says of what kind and how many they are: which ones makes no difference.
+
+    >>> from cnn.backend import mx
+    >>> str(Placement((mx.gpu(0), mx.gpu(1)), together=False)), str(Placement((mx.cpu(),), together=True))
+    ('1 gpu', '1 cpu')
+    """
+
+    devices: tuple[Device, ...]
+    together: bool
+
+    def __str__(self) -> str:
+        return f"{len(self.devices) if self.together else 1} {self.devices[0].device_type}"
 
 
 def _lock(device: Device) -> IO[str] | None:
@@ -64,6 +84,12 @@ def lent(devices: Sequence[Device], together: bool = True) -> Iterator[list[Devi
         try:
             stack.enter_context(concurrency(LIMIT, occupy=len(taken), strict=False))
         except ConcurrencySlotAcquisitionError as error:
+            cause = error.__cause__
+            if not (isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code == 422):
+                raise PassingError(
+                    f"Prefect's server cannot be asked for its limit {LIMIT!r} ({cause or error}): check that it runs, "
+                    "and run the same command again."
+                ) from error
             raise UserError(
                 f"{len(taken)} GPUs are wanted together and Prefect's limit {LIMIT!r} does not lend them: set gpus in "
                 f"prefect.yaml to how many there are, and deploy again."

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from cnn import cifar
 from cnn.backend import pick_devices
 from cnn.features import FeatureStore, embed_split, embedding_network
 from cnn.files import Reference, text_digest
+from cnn.hyperparameters import FromScratch
 from cnn.metrics import positive_class
 from cnn.packing import pack_dataset
 from cnn.packing import pack_pixels as pack_dataset_pixels
@@ -15,7 +17,7 @@ from cnn.weights import read_weights
 from tasks.steps import code_digest, open_dataset, step
 
 #: Kinds of sources with so many pictures that a smaller share of the training part suffices for validation.
-_VALIDATION_SHARES = {"cifar": 0.05}
+_VALIDATION_SHARES = {"cifar": cifar.VALIDATION_SHARE}
 
 
 @step("prepare {source.path.stem}")
@@ -59,3 +61,9 @@ def pack_pixels(dataset: Reference, given: Input, store: Path) -> Reference:
     folder = store / "pixels" / f"{dataset.path.name}-{text_digest(given)[:8]}"
     pack_dataset_pixels(open_dataset(dataset), given, folder)
     return Reference.to(folder, "pixels")
+
+
+def pack_pixels_of_each(recipes: dict[str, FromScratch], dataset: Reference, store: Path) -> dict[str, Reference]:
+    """The pixels for each architecture, packed once for all that see the same."""
+    packed = {given: pack_pixels(dataset, given, store) for given in {each.input: None for each in recipes.values()}}
+    return {name: packed[each.input] for name, each in recipes.items()}

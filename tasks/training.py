@@ -1,4 +1,4 @@
-"""Train, and evaluate what came out."""
+"""Train one network, or several side by side."""
 
 from itertools import islice
 from pathlib import Path
@@ -7,21 +7,18 @@ from prefect.futures import PrefectFuture, as_completed
 
 from cnn.backend import pick_devices
 from cnn.batches import Batches, FeatureBatches, PixelBatches, RecordBatches
-from cnn.checkpoints import Checkpoint, load_checkpoint, load_timings, save_checkpoint, timings_file
-from cnn.comparison import compare as compare_reports
+from cnn.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, timings_file
 from cnn.datasets import Dataset
 from cnn.errors import UserError
 from cnn.files import Reference, text_digest
-from cnn.hyperparameters import Design, FromScratch, Stage
+from cnn.hyperparameters import FromScratch, Stage
 from cnn.learner import Classes, Learner
 from cnn.metrics import positive_class
 from cnn.models import fresh_model, transfer_model
 from cnn.progress import stopping_together
-from cnn.reports import write_report
 from cnn.training import train as train_model
 from cnn.weights import read_weights
-from tasks.devices import lent
-from tasks.preparing import pack_pixels
+from tasks.devices import Placement, lent
 from tasks.steps import code_digest, identity, open_dataset, step
 
 
@@ -76,22 +73,24 @@ def train(
 
 @step("train {settings.architecture}")
 def train_architecture(
-    settings: FromScratch, pixels: Reference, dataset: Reference, seed: int, device: str, together: bool, store: Path
+    settings: FromScratch, pixels: Reference, dataset: Reference, seed: int, where: Placement, store: Path
 ) -> Reference:
-    """An architecture from random parameters, on all devices ``together`` or on the first that is free.
-
-    Goes on from where it was killed.
-    """
+    """An architecture from random parameters; goes on from where it was killed."""
     pictures = open_dataset(dataset)
     batches = PixelBatches(pictures, pixels.path, settings, seed)
-    key = text_digest(identity(settings), pixels.digest, dataset.digest, seed, device, together)
-    with lent(pick_devices(device), together) as devices:
+    key = text_digest(identity(settings), pixels.digest, dataset.digest, seed, where)
+    with lent(where.devices, where.together) as devices:
         model = fresh_model(settings, len(pictures.classes), devices, seed, batches.examples())
         return _train(Learner(settings, _classes(pictures, None), model, devices), batches, seed, store, key, None)
 
 
 def train_architectures(
-    recipes: dict[str, FromScratch], dataset: Reference, seed: int, device: str, store: Path
+    recipes: dict[str, FromScratch],
+    pixels: dict[str, Reference],
+    dataset: Reference,
+    seed: int,
+    device: str,
+    store: Path,
 ) -> tuple[dict[str, Reference], dict[str, str]]:
     """Train each architecture, side by side on several GPUs, or else one after the other.
 
@@ -100,17 +99,15 @@ def train_architectures(
     Raises:
         UserError: none could be trained.
     """
-    at_once = min(len(pick_devices(device)), len(recipes))
-    pixels = {given: pack_pixels(dataset, given, store) for given in {each.input: None for each in recipes.values()}}
+    devices = pick_devices(device)
+    at_once = min(len(devices), len(recipes))
+    where = Placement(tuple(devices), together=at_once == 1)
     running: dict[str, PrefectFuture[Reference]] = {}
     with stopping_together():  # a run that is cancelled does not wait for trainings on other threads
         for name, settings in recipes.items():
             if (too_many := len(running) + 1 - at_once) > 0:
                 list(islice(as_completed(list(running.values())), too_many))  # as many have ended
-            together = at_once == 1
-            running[name] = train_architecture.submit(
-                settings, pixels[settings.input], dataset, seed, device, together, store
-            )
+            running[name] = train_architecture.submit(settings, pixels[name], dataset, seed, where, store)
         results = {name: future.result(raise_on_failure=False) for name, future in running.items()}
     for result in results.values():
         if isinstance(result, BaseException) and not isinstance(result, UserError):
@@ -130,27 +127,3 @@ def complain(failures: dict[str, str], version: Reference) -> None:
     """
     if failures:
         raise UserError(f"{' '.join(failures.values())} The best of the others is published: {version.path}.")
-
-
-@step("evaluate {design.architecture}")
-def evaluate(
-    checkpoint: Reference, design: Design, dataset: Reference, positive: str | None, device: str, store: Path
-) -> Reference:
-    """Metrics, predictions and pictures on validation and test, as a folder."""
-    pictures = open_dataset(dataset)
-    folder = store / "reports" / text_digest(checkpoint.digest, design, dataset.digest, positive)[:16]
-    index = positive_class(pictures.classes, positive)
-    write_report(checkpoint.path, design, pictures, index, pick_devices(device), folder)
-    return Reference.to(folder, "report")
-
-
-@step("compare architectures")
-def compare(
-    checkpoints: dict[str, Reference], reports: dict[str, Reference], dataset: Reference, store: Path
-) -> Reference:
-    """A table, curves, confusion matrices and mistakes of all architectures, with the best one's report."""
-    folder = store / "comparisons" / text_digest(identity(reports), dataset.digest)[:16]
-    paths = {name: report.path for name, report in reports.items()}
-    timings = {name: load_timings(checkpoint.path) for name, checkpoint in checkpoints.items()}
-    compare_reports(paths, timings, open_dataset(dataset), folder)
-    return Reference.to(folder, "report")

@@ -135,7 +135,7 @@ def test_a_network_is_trained_again_when_its_layers_change_and_not_when_another_
     assert steps.code_digest.__wrapped__("tasks.training") == code
 
 
-def test_the_presets_are_no_code_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_presets_figures_and_preparation_are_no_code_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     source = steps._source
 
     def digest_if_edited(edited: str) -> str:
@@ -147,7 +147,8 @@ def test_the_presets_are_no_code_of_the_training(monkeypatch: pytest.MonkeyPatch
         return steps.code_digest.__wrapped__("tasks.training")
 
     before = digest_if_edited("nothing")
-    assert digest_if_edited("cnn.recipes") == before
+    for module in ("cnn.recipes", "cnn.plots", "cnn.reports", "cnn.comparison", "cnn.preparation"):
+        assert digest_if_edited(module) == before
     assert digest_if_edited("cnn.augmentation") != before
 
 
@@ -203,7 +204,7 @@ def test_the_best_is_published_with_the_comparison_and_a_word_of_caution(
     assert "batches-comparison" in shown
     assert json.loads(str(shown["batches-architectures"].data)) == comparison_rows(version)
 
-    files = ("README.md", "comparison.json", "../champion.json")
+    files = ("README.md", "comparison.json", "metrics.json", "../champion.json")
     for said in (*manifest["notes"], *((version / name).read_text() for name in files), summary(version)):
         assert CAVEAT in said
 
@@ -230,7 +231,7 @@ def test_a_network_that_diverges_is_named_after_the_others_are_published(
 def test_architectures_train_side_by_side_on_several_devices_as_one_after_the_other(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apart = run()
+    run(store=tmp_path / "apart", models=tmp_path / "apart_models")
     both, fresh = threading.Barrier(2, timeout=60), training.fresh_model
 
     def wait_for_the_other(*arguments: Any) -> Any:
@@ -239,9 +240,28 @@ def test_architectures_train_side_by_side_on_several_devices_as_one_after_the_ot
 
     monkeypatch.setattr(training, "fresh_model", wait_for_the_other)
     monkeypatch.setattr(training, "pick_devices", lambda _: [mx.cpu(0), mx.cpu(1)])
-    together = run()
-    assert together.worked() == {"train lenet", "train wide"}  # what follows is cached: the networks are the same
-    assert together.version == apart.version
+    run()
+    apart, together = (
+        {file.read_bytes() for file in (tmp_path / store / "training").rglob("checkpoint.npz")}
+        for store in ("apart", "store")
+    )
+    assert len(together) == 2 and together == apart
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_on_several_devices_too_a_network_that_is_added_retrains_no_other(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = run(architectures=("lenet",))
+    monkeypatch.setattr(training, "pick_devices", lambda _: [mx.cpu(0), mx.cpu(1)])
+    added = run()
+    assert added.states["train lenet"] == "Cached" and "train wide" in added.worked()
+
+    split = run(architectures=("lenet",))  # a single one has both devices: another arithmetic
+    assert "train lenet" in split.worked()
+    (one, two) = (mx.nd.load(str(each.version / "lenet.params")) for each in (alone, split))
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name].asnumpy(), values.asnumpy(), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -11,11 +11,16 @@ from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 
+import httpx
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
 
 from cnn.backend import Device, mx
+from cnn.errors import PassingError, UserError
 from tasks import devices
-from tasks.devices import lent
+from tasks.deployment import limit_gpus
+from tasks.devices import LIMIT, lent
 
 GPUS = [mx.gpu(0), mx.gpu(1)]
 HOLD_LOCKS = """
@@ -48,14 +53,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: Event, lim
         waiting.set()
         time.sleep(0.01)
 
-    def concurrency(name: str, occupy: int, strict: bool) -> AbstractContextManager[None]:
+    def unlimited(name: str, occupy: int, strict: bool) -> AbstractContextManager[None]:
         assert not strict  # where nobody made the limit, it must not be an error
         limits.append((name, occupy))
         return nullcontext()
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(devices, "time", SimpleNamespace(sleep=sleep))
-    monkeypatch.setattr(devices, "concurrency", concurrency)
+    monkeypatch.setattr(devices, "concurrency", unlimited)
 
 
 def borrow(wanted: Sequence[Device], together: bool) -> tuple[list[Device], ExitStack]:
@@ -124,3 +129,33 @@ def test_a_cpu_is_lent_to_anybody(waiting: Event, limits: list[tuple[str, int]])
         assert first == second == cpus
         assert third == cpus[:1]
     assert not waiting.is_set() and not limits
+
+
+def test_prefects_limit_lends_what_there_is(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken() -> int:
+        return client.read_global_concurrency_limit_by_name(LIMIT).active_slots
+
+    monkeypatch.setattr(devices, "concurrency", concurrency)
+    with get_client(sync_client=True) as client:
+        limit_gpus(1)
+        try:
+            with lent(GPUS, together=False):
+                assert taken() == 1
+            assert taken() == 0
+            with (
+                pytest.raises(UserError, match=r"^2 GPUs are wanted .*: set gpus in prefect\.yaml"),
+                lent(GPUS),
+            ):
+                pass
+        finally:
+            client.delete_global_concurrency_limit_by_name(LIMIT)
+
+
+def test_a_server_that_is_away_is_no_matter_of_the_limit(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("connection refused")
+
+    monkeypatch.setattr(devices, "concurrency", concurrency)
+    monkeypatch.setattr("prefect.client.base.PrefectHttpxAsyncClient.send", refuse)
+    with pytest.raises(PassingError, match=r"cannot be asked for its limit 'gpu' \(.*refused.*\): check"), lent(GPUS):
+        pass
