@@ -6,9 +6,10 @@ The folder holds CIFAR-10's batches; without the official test batch the last tr
 The notebook's loop and recipe ``notebook`` measure every epoch on the test pictures, as written. Recipe ``tuned``
 measures every epoch on a twentieth of the training pictures (--pictures: on 30 %), which it does not learn from, and
 is measured on the test pictures once, at the end. ``--variants tuned ablations`` takes each of its differences back in
-turn, or those that ``--without`` names, and leaves the test pictures alone: presets are chosen by validation. Below the
-table stands what the arithmetic of the loop as written would take at the speed of a matrix product. --quick takes some
-hundred pictures and one epoch: its figures mean nothing.
+turn, or those that ``--without`` names (settings with commas: together), and leaves the test pictures alone. "s to the
+accuracy as written" are the seconds until the accuracy after an epoch is what the loop as written has on test at its
+end. Below the table stands what the arithmetic of that loop would take at the speed of a matrix product. --quick takes
+some hundred pictures and one epoch: its figures mean nothing.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.arithmetic import arithmetic_alone, multiply_adds_per_second
+from cnn import cifar
 from cnn.architectures import ARCHITECTURES
 from cnn.backend import mx
 from cnn.batches import PixelBatches
@@ -44,7 +46,7 @@ from cnn.preparation import prepare
 from cnn.recipes import RecipeName, cifar_recipe
 from cnn.training import train
 
-VALIDATION_SHARE, SUBSET_SHARE = 0.05, 0.3  # of few pictures more are needed to see a difference by
+SUBSET_SHARE = 0.3  # of the training pictures for validation: of few, more are needed to see a difference by
 #: The notebook's learning rates.
 WRITTEN_RATES = {"alexnet": 0.1, "vgg": 0.05}
 AS_WRITTEN = "as-written"
@@ -159,7 +161,9 @@ def as_written(dataset: Dataset, architecture: str, epochs: int, seed: int) -> R
     return run
 
 
-def ours(dataset: Dataset, settings: FromScratch, variant: str, seed: int, folder: Path) -> Run:
+def ours(
+    dataset: Dataset, settings: FromScratch, variant: str, seed: int, folder: Path, measure_test: bool = True
+) -> Run:
     """What the flow's training and evaluation tasks do, without Prefect."""
     pixels = folder / text_digest(dataset.folder, settings.input)
     if not pixels.exists():
@@ -177,9 +181,9 @@ def ours(dataset: Dataset, settings: FromScratch, variant: str, seed: int, folde
     for row, timing in zip(found.history[1:], found.timings[1:], strict=True):
         run.add(row["validation_accuracy"], timing["seconds"], timing["training_seconds"])
     run.outside_network = float(np.mean([timing["outside_network"] for timing in found.timings[1:]]))
-    if variant == "notebook":
+    if "test" not in dataset.splits:
         run.test = run.accuracies[-1]
-    elif variant == "tuned":
+    elif measure_test:
         classifier = Classifier.build(settings.design, found.parameters, dataset.classes, devices)
         run.test = predict_split(classifier, dataset, "test").scores(None)["accuracy"]
     return run
@@ -196,12 +200,15 @@ def ablations(
             name: getattr(notebook, name) for name in group if getattr(notebook, name) != getattr(tuned, name)
         }
         if taken_back:
-            yield f"tuned without {', '.join(taken_back)}", tuned.model_copy(update=taken_back)
+            yield f"tuned without {', '.join(taken_back)}", FromScratch(**dict(tuned) | taken_back)
+        elif groups:
+            print(f"{architecture}: in both recipes {', '.join(group)} are the same")
 
 
 def subset(data: Path, count: int, folder: Path) -> Path:
     """About ``count`` of ``data``'s training and of its test pictures, evenly chosen, as a folder of class folders."""
     dataset = prepare(data, folder / "prepared", second_part_validates=True)
+    print(*dataset.caveats, flush=True)
     for split, part in (("train", "train"), ("validation", "test")):
         step = max(1, sum(dataset.counts[split].values()) // count)
         for number, row in islice(enumerate(dataset.rows(split)), 0, None, step):
@@ -265,15 +272,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--quick", action="store_true", help="the same as --pictures 256 --epochs 1")
     options = parser.parse_args()
+    if options.without and ABLATIONS not in options.variants:
+        parser.error(f"--without is for --variants {ABLATIONS}")
     if options.quick:
         options.pictures, options.epochs = 256, 1
     with tempfile.TemporaryDirectory() as name:
-        folder, data, share = Path(name), options.data, VALIDATION_SHARE
+        folder, data, share = Path(name), options.data, cifar.VALIDATION_SHARE
         if options.pictures:
             data, share = subset(data, options.pictures, folder / "subset"), SUBSET_SHARE
         notebook = prepare(data, folder / "notebook", second_part_validates=True)
         tuned = prepare(data, folder / "tuned", validation_share=share)
-        print(*notebook.caveats, flush=True)
+        if not options.pictures:
+            print(*notebook.caveats, flush=True)
         for name, dataset in (("notebook", notebook), ("tuned", tuned)):
             counts = (f"{sum(of_class.values())} {split}" for split, of_class in dataset.counts.items())
             print(f"pictures for {name}: {', '.join(counts)}", flush=True)
@@ -288,7 +298,7 @@ def main() -> None:
                 trainings += ablations(architecture, options.epochs, options.without)
             for variant, settings in trainings:
                 dataset = notebook if variant == "notebook" else tuned
-                runs.append(ours(dataset, settings, variant, seed, folder))
+                runs.append(ours(dataset, settings, variant, seed, folder, ABLATIONS not in options.variants))
     threads = os.environ["OMP_NUM_THREADS"]
     print(f"\nn {len(options.seeds)} a network, OMP_NUM_THREADS={threads}, {os.cpu_count()} CPUs\n")
     print("\n".join(table(runs)), end="\n\n")
