@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.arithmetic import arithmetic_alone, multiply_adds_per_second
+from benchmarks.cifar_runs import AS_WRITTEN, Run, table
 from cnn import cifar
 from cnn.architectures import ARCHITECTURES
 from cnn.backend import mx
@@ -49,7 +49,6 @@ from cnn.training import train
 SUBSET_SHARE = 0.3  # of the training pictures for validation: of few, more are needed to see a difference by
 #: The notebook's learning rates.
 WRITTEN_RATES = {"alexnet": 0.1, "vgg": 0.05}
-AS_WRITTEN = "as-written"
 ABLATIONS = "ablations"
 RECIPES: tuple[RecipeName, ...] = ("notebook", "tuned")
 VARIANTS = [AS_WRITTEN, *RECIPES, ABLATIONS]
@@ -68,34 +67,6 @@ DIFFERENCES = (
 #: The same of the optimizer's own settings: where it is another one, they mean something else.
 SAME_OPTIMIZER = (("learning_rate", "momentum"), ("weight_decay",))
 OTHER_OPTIMIZER = (("optimizer", "learning_rate", "momentum", "weight_decay"),)
-
-
-@dataclass
-class Run:
-    """One training on so many pictures: accuracy 0…1 after each epoch, seconds that each took, accuracy on test."""
-
-    architecture: str
-    variant: str
-    seed: int
-    pictures: int
-    accuracies: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    training_seconds: list[float] = field(default_factory=list)
-    outside_network: float = float("nan")
-    test: float = float("nan")
-
-    def add(self, accuracy: float, seconds: float, training_seconds: float) -> None:
-        """Add an epoch, and tell it."""
-        self.accuracies.append(accuracy)
-        self.seconds.append(seconds)
-        self.training_seconds.append(training_seconds)
-        where = f"{self.variant} {self.architecture}, seed {self.seed}, epoch {len(self.accuracies)}"
-        print(f"{where}: {accuracy:.3f}, {seconds:.1f} s ({training_seconds:.1f} s of training)", flush=True)
-
-    def seconds_to(self, accuracy: float) -> float:
-        """Seconds to the end of the first epoch with this accuracy or more; infinite if there is none."""
-        reached = np.flatnonzero(np.array(self.accuracies) >= accuracy)
-        return float(np.sum(self.seconds[: reached[0] + 1])) if len(reached) else float("inf")
 
 
 def as_written(dataset: Dataset, architecture: str, epochs: int, seed: int) -> Run:
@@ -218,34 +189,6 @@ def subset(data: Path, count: int, folder: Path) -> Path:
     return folder / "pictures"
 
 
-def table(runs: list[Run]) -> Iterator[str]:
-    """Lines of a Markdown table; ratios are to the loop as written, of the same network and seed."""
-    header = (
-        "network", "seed", "loop", "accuracy by epoch, %", "test, %", "s in all", "ratio of s", "training pictures/s",
-        "outside the network, %", "s to the accuracy as written",
-    )  # fmt: skip
-    yield from (f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header)))
-    written = {(run.architecture, run.seed): run for run in runs if run.variant == AS_WRITTEN}
-    for run in runs:
-        if not run.seconds:
-            yield f"| {run.architecture} | {run.seed} | {run.variant} | diverged |" + " |" * (len(header) - 4)
-            continue
-        total, goal = sum(run.seconds), written.get((run.architecture, run.seed))
-        cells = (
-            run.architecture,
-            str(run.seed),
-            run.variant,
-            " ".join(f"{100 * accuracy:.1f}" for accuracy in run.accuracies),
-            "" if np.isnan(run.test) else f"{100 * run.test:.1f}",
-            f"{total:.0f}",
-            f"{sum(goal.seconds) / total:.2f}" if goal else "",
-            f"{len(run.seconds) * run.pictures / sum(run.training_seconds):.0f}",
-            "" if np.isnan(run.outside_network) else f"{100 * run.outside_network:.1f}",
-            f"{run.seconds_to(goal.test):.0f}" if goal else "",
-        )
-        yield f"| {' | '.join(cells)} |"
-
-
 def differences(names: str) -> list[str]:
     """Names of settings, separated by commas.
 
@@ -305,7 +248,7 @@ def main() -> None:
     train_count, test_count = (sum(notebook.counts[split].values()) for split in ("train", "validation"))
     speed = multiply_adds_per_second()
     print(f"numpy's product of two large matrices: {speed / 1e9:.0f} × 10⁹ multiply-adds per second")
-    for architecture in filter(WRITTEN_RATES.get, options.architectures):
+    for architecture in (each for each in options.architectures if each in WRITTEN_RATES):
         print(arithmetic_alone(architecture, train_count, test_count, options.epochs, speed))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.cifar_vs_notebook import Run, ablations, differences, main, subset, table
+from benchmarks.cifar_runs import Run, table
+from benchmarks.cifar_vs_notebook import ablations, differences, main, subset
 from cnn.hyperparameters import FromScratch
 from cnn.recipes import cifar_recipe
 
