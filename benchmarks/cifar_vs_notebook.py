@@ -1,21 +1,22 @@
-"""The notebook's loop as written and this project's two recipes in turn: how good after each epoch, and how fast.
+"""The notebook's loop as written and this project's two recipes on CIFAR-10: accuracy after each epoch, and speed.
 
-    python benchmarks/cifar_vs_notebook.py --data FOLDER [--architectures alexnet vgg] [--seeds 0] [--quick]
+    python benchmarks/cifar_vs_notebook.py --data FOLDER [--architectures alexnet vgg] [--seeds 0] [--epochs 7]
 
 The folder holds CIFAR-10's batches; without the official test batch the last training batch is held out for the test.
-The notebook's loop and recipe ``notebook`` measure every epoch on the test pictures, as written. Recipe ``tuned``
-measures every epoch on a twentieth of the training pictures (--pictures: on 30 %), which it does not learn from, and
-is measured on the test pictures once, at the end. ``--variants tuned ablations`` takes each of its differences back in
-turn, or those that ``--without`` names (settings with commas: together), and leaves the test pictures alone. "s to the
-accuracy as written" are the seconds until the accuracy after an epoch is what the loop as written has on test at its
-end. Below the table stands what the arithmetic of that loop would take at the speed of a matrix product. --quick takes
-some hundred pictures and one epoch: its figures mean nothing.
+
+- The notebook's loop and recipe ``notebook`` measure every epoch on the test images, as written.
+- Recipe ``tuned`` measures every epoch on a twentieth of the training images (--images: on 30 %), held out, and is
+  measured on the test images once, at the end.
+- ``--variants tuned ablations`` takes each difference of ``tuned`` from ``notebook`` back in turn, or those that
+  ``--without`` names (settings with commas: together). The test images are not used then.
+
+Seconds are of training and evaluation; "s to the accuracy as written" are those until the accuracy after an epoch is
+the one that the loop as written ends with. Below the table stands how long the arithmetic of that loop would take at
+the speed of a matrix product. --quick: one epoch on 128 drawn images, the figures mean nothing.
 """
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
@@ -26,53 +27,33 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.ablations import ablations, differences
 from benchmarks.arithmetic import arithmetic_alone, multiply_adds_per_second
 from benchmarks.cifar_runs import AS_WRITTEN, Run, table
-from cnn import cifar
-from cnn.architectures import ARCHITECTURES
-from cnn.backend import mx
-from cnn.batches import PixelBatches
-from cnn.classifier import Classifier
-from cnn.datasets import Dataset
-from cnn.errors import UserError
-from cnn.evaluation import predict_split
-from cnn.files import text_digest
-from cnn.hyperparameters import FromScratch
-from cnn.learner import Classes, Learner
-from cnn.models import fresh_model
-from cnn.packing import pack_pixels
-from cnn.pictures import decode
-from cnn.preparation import prepare
-from cnn.recipes import RecipeName, cifar_recipe
-from cnn.training import train
+from benchmarks.harness import describe_conditions, parse, working_folder
+from cnn.data.datasets import Dataset
+from cnn.data.images import decode
+from cnn.data.preparation import prepare
+from cnn.evaluation.classifier import Classifier
+from cnn.evaluation.predictions import predict_split
+from cnn.networks.architectures import ARCHITECTURES
+from cnn.support.backend import mx
+from cnn.support.commandline import run as run_command
+from cnn.support.errors import UserError
+from cnn.training.hyperparameters import FromScratch
+from cnn.training.recipes import RecipeName, cifar_recipe
+from cnn.training.scratch import train_from_scratch
 
-SUBSET_SHARE = 0.3  # of the training pictures for validation: of few, more are needed to see a difference by
+SUBSET_SHARE = 0.3  # of a subset's training images are for validation: a twentieth of few would show no difference
 #: The notebook's learning rates.
 WRITTEN_RATES = {"alexnet": 0.1, "vgg": 0.05}
-ABLATIONS = "ablations"
 RECIPES: tuple[RecipeName, ...] = ("notebook", "tuned")
-VARIANTS = [AS_WRITTEN, *RECIPES, ABLATIONS]
-#: Settings in which ``tuned`` differs from ``notebook``; those that only make sense together stand together.
-DIFFERENCES = (
-    ("input", "noise"),
-    ("initializer",),
-    ("batch_size",),
-    ("mirror",),
-    ("shift",),
-    ("mirrored_mean",),
-    ("schedule", "warm_up"),
-    ("label_smoothing",),
-    ("dropout",),
-)
-#: The same of the optimizer's own settings: where it is another one, they mean something else.
-SAME_OPTIMIZER = (("learning_rate", "momentum"), ("weight_decay",))
-OTHER_OPTIMIZER = (("optimizer", "learning_rate", "momentum", "weight_decay"),)
+ABLATIONS = "ablations"
 
 
 def as_written(dataset: Dataset, architecture: str, epochs: int, seed: int) -> Run:
     """The notebook's "My first convolutional network", its names kept."""
-    from mxnet import autograd, gluon, nd
-
+    autograd, gluon, nd = mx.autograd, mx.gluon, mx.nd
     mx.random.seed(seed)
     np.random.seed(seed)  # its DataLoader shuffles with this
     ctx, batch_size = mx.cpu(), 64
@@ -89,17 +70,17 @@ def as_written(dataset: Dataset, architecture: str, epochs: int, seed: int) -> R
         data = data + 0.01 * nd.random.normal(shape=data.shape)
         return nd.clip(data=data, a_min=0, a_max=1), label
 
-    def pictures(split: str) -> Iterator[tuple[Any, int]]:
+    def images(split: str) -> Iterator[tuple[Any, int]]:
         for row in dataset.rows(split):
             yield nd.array(np.asarray(decode(row.data)), dtype=np.uint8), row.label
 
     train_data = gluon.data.DataLoader(
-        [train_transformer(*d) for d in pictures("train")], batch_size=batch_size, shuffle=True, last_batch="discard"
+        [train_transformer(*d) for d in images("train")], batch_size=batch_size, shuffle=True, last_batch="discard"
     )
     test_data = gluon.data.DataLoader(
-        [test_transformer(*d) for d in pictures("validation")], batch_size=batch_size, last_batch="discard"
+        [test_transformer(*d) for d in images("validation")], batch_size=batch_size, last_batch="discard"
     )
-    net = ARCHITECTURES[architecture](len(dataset.classes))
+    net = ARCHITECTURES[architecture].build(len(dataset.classes))
     net.collect_params().initialize(mx.init.Xavier(magnitude=2.24), ctx=ctx)
     if architecture == "vgg":  # the notebook hybridizes this one only
         net.hybridize()
@@ -132,125 +113,99 @@ def as_written(dataset: Dataset, architecture: str, epochs: int, seed: int) -> R
     return run
 
 
-def ours(
-    dataset: Dataset, settings: FromScratch, variant: str, seed: int, folder: Path, measure_test: bool = True
-) -> Run:
-    """What the flow's training and evaluation tasks do, without Prefect."""
-    pixels = folder / text_digest(dataset.folder, settings.input)
-    if not pixels.exists():
-        pack_pixels(dataset, settings.input, pixels)
-    devices, labels = [mx.cpu()], Classes(dataset.classes, None, tuple(dataset.counts["train"].values()))
-    batches = PixelBatches(dataset, pixels, settings, seed)
-    model = fresh_model(settings, len(dataset.classes), devices, seed, batches.examples())
-    learner = Learner(settings, labels, model, devices)
-    run = Run(settings.architecture, variant, seed, sum(labels.counts))
+def ours(dataset: Dataset, stage: FromScratch, variant: str, seed: int, measure_test: bool = True) -> Run:
+    """Training and evaluation as the flow's tasks do it, without Prefect."""
+    run = Run(stage.architecture, variant, seed, sum(dataset.counts["train"].values()))
     try:
-        found = train(learner, batches, seed, folder / f"{text_digest(settings, variant, seed)}.npz")
+        checkpoint = train_from_scratch(dataset, stage, seed=seed)
     except UserError as error:  # it diverged; the others are measured all the same
-        print(f"{variant} {settings.architecture}, seed {seed}: {error}", flush=True)
+        print(f"{variant} {stage.architecture}, seed {seed}: {error}", flush=True)
         return run
-    for row, timing in zip(found.history[1:], found.timings[1:], strict=True):
+    for row, timing in zip(checkpoint.history[1:], checkpoint.timings[1:], strict=True):
         run.add(row["validation_accuracy"], timing["seconds"], timing["training_seconds"])
-    run.outside_network = float(np.mean([timing["outside_network"] for timing in found.timings[1:]]))
+    run.outside_network = float(np.mean([timing["outside_network"] for timing in checkpoint.timings[1:]]))
     if "test" not in dataset.splits:
         run.test = run.accuracies[-1]
     elif measure_test:
-        classifier = Classifier.build(settings.design, found.parameters, dataset.classes, devices)
-        run.test = predict_split(classifier, dataset, "test").scores(None)["accuracy"]
+        run.test = predict_split(Classifier.of(checkpoint), dataset, "test").metrics(None).accuracy
     return run
 
 
-def ablations(
-    architecture: str, epochs: int, groups: Sequence[Sequence[str]] = ()
-) -> Iterator[tuple[str, FromScratch]]:
-    """Recipe ``tuned`` with each group of its differences (default: all) taken back to ``notebook``'s in turn."""
-    notebook, tuned = (cifar_recipe(name, architecture, epochs) for name in RECIPES)
-    optimizer = SAME_OPTIMIZER if tuned.optimizer == notebook.optimizer else OTHER_OPTIMIZER
-    for group in groups or (*DIFFERENCES, *optimizer):
-        taken_back = {
-            name: getattr(notebook, name) for name in group if getattr(notebook, name) != getattr(tuned, name)
-        }
-        if taken_back:
-            yield f"tuned without {', '.join(taken_back)}", FromScratch(**dict(tuned) | taken_back)
-        elif groups:
-            print(f"{architecture}: in both recipes {', '.join(group)} are the same")
-
-
 def subset(data: Path, count: int, folder: Path) -> Path:
-    """About ``count`` of ``data``'s training and of its test pictures, evenly chosen, as a folder of class folders."""
-    dataset = prepare(data, folder / "prepared", second_part_validates=True)
+    """About ``count`` of the training images and of the test images in ``data``, evenly chosen, as class folders."""
+    dataset = prepare(data, folder / "prepared", test_as_validation=True)
     print(*dataset.caveats, flush=True)
     for split, part in (("train", "train"), ("validation", "test")):
         step = max(1, sum(dataset.counts[split].values()) // count)
         for number, row in islice(enumerate(dataset.rows(split)), 0, None, step):
-            place = folder / "pictures" / part / dataset.classes[row.label] / f"{number}.png"
+            place = folder / "images" / part / dataset.classes[row.label] / f"{number}.png"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(row.data)
-    return folder / "pictures"
+    return folder / "images"
 
 
-def differences(names: str) -> list[str]:
-    """Names of settings, separated by commas.
+def make_datasets(options: argparse.Namespace, folder: Path) -> tuple[Dataset, Dataset]:
+    """The dataset that chooses on test, as in the notebook, and the one that does not."""
+    data, share = options.data, None
+    if options.images:
+        data, share = subset(data, options.images, folder / "subset"), SUBSET_SHARE
+    notebook = prepare(data, folder / "notebook", test_as_validation=True)
+    tuned = prepare(data, folder / "tuned", validation_share=share)
+    if not options.images:
+        print(*notebook.caveats, flush=True)
+    for name, dataset in (("notebook", notebook), ("tuned", tuned)):
+        counts = (f"{sum(of_class.values())} {split}" for split, of_class in dataset.counts.items())
+        print(f"images for {name}: {', '.join(counts)}", flush=True)
+    return notebook, tuned
 
-    Raises:
-        argparse.ArgumentTypeError: there is no such setting.
-    """
-    for name in (found := names.split(",")):
-        if name not in FromScratch.model_fields:
-            raise argparse.ArgumentTypeError(
-                f"{name!r} is no setting; choose from {', '.join(FromScratch.model_fields)}"
-            )
-    return found
+
+def measure(options: argparse.Namespace, notebook: Dataset, tuned: Dataset) -> Iterator[Run]:
+    """All variants of all architectures with all seeds, one after the other."""
+    for architecture, seed in product(options.architectures, options.seeds):
+        if AS_WRITTEN in options.variants and architecture in WRITTEN_RATES:
+            yield as_written(notebook, architecture, options.epochs, seed)
+        stages: list[tuple[str, FromScratch]] = [
+            (name, cifar_recipe(name, architecture, epochs=options.epochs).stages[0])
+            for name in RECIPES
+            if name in options.variants
+        ]
+        if ABLATIONS in options.variants:
+            stages += ablations(architecture, options.epochs, options.without)
+        for variant, stage in stages:
+            dataset = notebook if variant == "notebook" else tuned
+            yield ours(dataset, stage, variant, seed, measure_test=ABLATIONS not in options.variants)
 
 
-def main() -> None:
-    """Run all variants in turn and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    variants = [AS_WRITTEN, *RECIPES, ABLATIONS]
     parser.add_argument("--architectures", nargs="+", choices=list(ARCHITECTURES), default=list(WRITTEN_RATES))
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS[:3])
+    parser.add_argument("--variants", nargs="+", choices=variants, default=variants[:3])
     parser.add_argument("--without", nargs="+", type=differences, metavar="SETTING,…", default=())
     parser.add_argument("--epochs", type=int, default=7)
-    parser.add_argument("--pictures", type=int, help="take so many training and test pictures only")
+    parser.add_argument("--images", type=int, help="use only so many training images and so many test images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--quick", action="store_true", help="the same as --pictures 256 --epochs 1")
-    options = parser.parse_args()
+    options = parse(parser, arguments, ["data"], epochs=1)
     if options.without and ABLATIONS not in options.variants:
         parser.error(f"--without is for --variants {ABLATIONS}")
-    if options.quick:
-        options.pictures, options.epochs = 256, 1
-    with tempfile.TemporaryDirectory() as name:
-        folder, data, share = Path(name), options.data, cifar.VALIDATION_SHARE
-        if options.pictures:
-            data, share = subset(data, options.pictures, folder / "subset"), SUBSET_SHARE
-        notebook = prepare(data, folder / "notebook", second_part_validates=True)
-        tuned = prepare(data, folder / "tuned", validation_share=share)
-        if not options.pictures:
-            print(*notebook.caveats, flush=True)
-        for name, dataset in (("notebook", notebook), ("tuned", tuned)):
-            counts = (f"{sum(of_class.values())} {split}" for split, of_class in dataset.counts.items())
-            print(f"pictures for {name}: {', '.join(counts)}", flush=True)
-        runs = []
-        for architecture, seed in product(options.architectures, options.seeds):
-            if AS_WRITTEN in options.variants and architecture in WRITTEN_RATES:
-                runs.append(as_written(notebook, architecture, options.epochs, seed))
-            trainings: list[tuple[str, FromScratch]] = [
-                (name, cifar_recipe(name, architecture, options.epochs)) for name in RECIPES if name in options.variants
-            ]
-            if ABLATIONS in options.variants:
-                trainings += ablations(architecture, options.epochs, options.without)
-            for variant, settings in trainings:
-                dataset = notebook if variant == "notebook" else tuned
-                runs.append(ours(dataset, settings, variant, seed, folder, ABLATIONS not in options.variants))
-    threads = os.environ["OMP_NUM_THREADS"]
-    print(f"\nn {len(options.seeds)} a network, OMP_NUM_THREADS={threads}, {os.cpu_count()} CPUs\n")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all variants in turn and print the table."""
+    options = parse_options(arguments)
+    with working_folder(options, images=32) as folder:
+        notebook, tuned = make_datasets(options, folder)
+        runs = list(measure(options, notebook, tuned))
+    print(f"\n{describe_conditions(len(options.seeds), options.seeds)}\n")
     print("\n".join(table(runs)), end="\n\n")
-    train_count, test_count = (sum(notebook.counts[split].values()) for split in ("train", "validation"))
-    speed = multiply_adds_per_second()
+    train, test = (sum(notebook.counts[split].values()) for split in ("train", "validation"))
+    speed = multiply_adds_per_second(512 if options.quick else 4096)
     print(f"numpy's product of two large matrices: {speed / 1e9:.0f} × 10⁹ multiply-adds per second")
     for architecture in (each for each in options.architectures if each in WRITTEN_RATES):
-        print(arithmetic_alone(architecture, train_count, test_count, options.epochs, speed))
+        print(arithmetic_alone(architecture, train, test, options.epochs, speed))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -1,74 +1,72 @@
-"""Ask a published model: python -m cnn classify PICTURE|URL|FOLDER …"""
+"""Use what the pipeline published, and tidy up: python -m cnn classify IMAGE|URL|FOLDER …, python -m cnn clean."""
 
 import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from shutil import rmtree
 
 import requests
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import CliPositionalArg, CliSubCommand
 
-from cnn.backend import pick_devices
-from cnn.classifier import Classifier
-from cnn.commandline import parse, run
-from cnn.downloads import is_url, why_failed
-from cnn.errors import UserError
-from cnn.files import printable
-from cnn.parallel import in_groups, ordered_map
-from cnn.pictures import NotAPictureError, center_view, decode, normalise
-from cnn.plots import save_figure, seen_by_network
-from cnn.publication import champion
-from cnn.sources import picture_files
+from cnn.data.downloads import describe_failure, is_url
+from cnn.data.images import NotAnImageError, center_view
+from cnn.data.sources import image_files
+from cnn.evaluation.classifier import open_image
+from cnn.evaluation.plots import save_figure, seen_by_network
+from cnn.publication.versions import find_champion, load_version
+from cnn.support.commandline import parse, run
+from cnn.support.errors import UserError
+from cnn.support.files import folder_size, printable
+from cnn.support.parallel import in_groups, ordered_map
+from cnn.support.store import unreachable
 
 _TIMEOUT_SECONDS = 20
 _BLOCK, _MAX_BYTES = 1 << 16, 1 << 27
-_PICTURES_AT_ONCE = 16
+_IMAGES_AT_ONCE = 16
 
 
-class Classify(BaseModel):
-    """Print the class and the probabilities of pictures."""
-
+class _Command(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pictures: CliPositionalArg[list[str]] = Field(
-        description="picture files, http(s) addresses, or folders of pictures"
-    )
+
+class Classify(_Command):
+    """Print the class and the probabilities of images."""
+
+    images: CliPositionalArg[list[str]] = Field(description="image files, http(s) addresses, or folders of images")
     name: str | None = Field(None, description="which model; default: the only one, or hotdog")
     models: Path = Field(Path("artifacts"), description="folder of published models")
-    as_json: bool = Field(False, alias="json", description="print one JSON object per picture")
-    plot: Path | None = Field(None, description="save the (first) picture and what the network sees of it, as PNG")
+    as_json: bool = Field(False, alias="json", description="print one JSON object per image")
+    plot: Path | None = Field(None, description="save the (first) image and what the network sees of it, as PNG")
 
 
-class Commands(BaseModel):
-    """Use what the pipeline published."""
+class Clean(_Command):
+    """List what no run of the present code with the present data uses in the store any more, or delete it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    store: Path = Field(Path("data"), description="folder that the flows keep their intermediate results in")
+    delete: bool = Field(False, description="delete it; without this, it is only listed")
+
+
+class Commands(_Command):
+    """Use what the pipeline published, and tidy up."""
 
     classify: CliSubCommand[Classify]
+    clean: CliSubCommand[Clean]
 
     def run(self) -> None:
-        """Do what was asked for."""
-        assert self.classify  # the command line requires a command
-        classify(self.classify)
+        """Run the command that was given.
 
-
-def find_model(models: Path, name: str | None) -> Path:
-    """The champion called ``name``; without a name the only one there is, or ``hotdog``.
-
-    Raises:
-        UserError: there is none, or no name says which of several.
-    """
-    published = sorted(file.parent.name for file in models.glob("*/champion.json"))
-    if name is None:
-        name = published[0] if len(published) == 1 else "hotdog"
-    if name not in published:
-        there = ", ".join(published) or "nothing; publish one with python flows/hotdog.py"
-        raise UserError(f"{models}: no model {name!r} is published there; expected one of: {there}.")
-    version = champion(models / name)
-    assert version
-    return version
+        Raises:
+            UserError: none was given, or it cannot do what was asked.
+        """
+        if self.classify:
+            classify(self.classify)
+        elif self.clean:
+            clean(self.clean)
+        else:
+            raise UserError("expected a command, found none: python -m cnn classify or python -m cnn clean.")
 
 
 def _read(place: str) -> bytes:
@@ -85,77 +83,86 @@ def _read(place: str) -> bytes:
             blocks = response.iter_content(_BLOCK)
             return b"".join(islice(blocks, _MAX_BYTES // _BLOCK))
     except OSError as error:
-        raise UserError(f"{place}: cannot be read: {why_failed(error)}.") from error
+        raise UserError(f"{place}: cannot be read: {describe_failure(error)}.") from error
 
 
 def _places(arguments: list[str]) -> Iterator[str]:
     for argument in arguments:
         folder = Path(argument)
         if folder.is_dir():
-            yield from (str(folder / name) for name in picture_files(folder))
+            yield from (str(folder / name) for name in image_files(folder))
         else:
             yield argument
 
 
-def open_picture(place: str) -> Image.Image:
-    """A picture as the training data has it: upright RGB, shorter side at most 512 px.
-
-    Raises:
-        UserError: it cannot be read or is not a picture.
-    """
+def _open(place: str) -> tuple[str, Image.Image | None, str]:
+    """An image by its place, or why it cannot be opened."""
     try:
-        return decode(normalise(_read(place))[1])
-    except NotAPictureError as error:
-        raise UserError(f"{place}: {error}; expected a picture.") from error
-
-
-def _open_or_explain(place: str) -> tuple[str, Image.Image | None, str]:
-    try:
-        return place, open_picture(place), ""
+        return place, open_image(_read(place)), ""
+    except NotAnImageError as error:
+        return place, None, f"{place}: {error}; expected an image."
     except UserError as error:
         return place, None, str(error)
 
 
 def _caption(probabilities: dict[str, float]) -> str:
-    """The answer and how sure it is, in words.
+    """The most probable class, and the probability of each.
 
     >>> _caption({"cat": 0.25, "dog": 0.75})
     'dog (cat 25.0%, dog 75.0%)'
     """
-    answer = max(probabilities, key=probabilities.__getitem__)
-    return f"{answer} ({', '.join(f'{label} {share:.1%}' for label, share in probabilities.items())})"
+    predicted = max(probabilities, key=probabilities.__getitem__)
+    return f"{predicted} ({', '.join(f'{label} {share:.1%}' for label, share in probabilities.items())})"
 
 
 def _line(place: str, probabilities: dict[str, float], as_json: bool) -> str:
-    answer = max(probabilities, key=probabilities.__getitem__)
     if as_json:
-        return json.dumps({"picture": place, "class": answer, "probabilities": probabilities})
+        predicted = max(probabilities, key=probabilities.__getitem__)
+        return json.dumps({"image": place, "class": predicted, "probabilities": probabilities})
     return f"{printable(place)}: {_caption(probabilities)}"
 
 
 def classify(settings: Classify) -> None:
-    """Print an answer for each picture.
+    """Print a prediction for each image.
 
     Raises:
-        UserError: some could not be read; the others have been answered.
+        UserError: some could not be read; the others have been classified.
     """
-    classifier = Classifier.load(find_model(settings.models, settings.name), pick_devices("cpu"))
+    classifier = load_version(find_champion(settings.models, settings.name))
     failures, plot = [], settings.plot
-    places = list(_places(settings.pictures))
+    places = list(_places(settings.images))
     if not places:
-        raise UserError(f"{', '.join(settings.pictures)}: there are no files; name pictures or a folder of them.")
-    for group in in_groups(ordered_map(_open_or_explain, places), _PICTURES_AT_ONCE):
-        failures += [why for _, picture, why in group if picture is None]
-        opened = [(place, picture, center_view(picture, classifier.input)) for place, picture, _ in group if picture]
-        answers = classifier.answers(crop for _, _, crop in opened)
-        for (place, picture, crop), shares in zip(opened, answers, strict=True):
+        raise UserError(f"{', '.join(settings.images)}: there are no files; name images or a folder of them.")
+    for group in in_groups(ordered_map(_open, places), _IMAGES_AT_ONCE):
+        failures += [reason for _, image, reason in group if image is None]
+        opened = [(place, image, center_view(image, classifier.preprocessing)) for place, image, _ in group if image]
+        predictions = classifier.predict(crop for _, _, crop in opened)
+        for (place, image, crop), shares in zip(opened, predictions, strict=True):
             probabilities = dict(zip(classifier.classes, map(float, shares), strict=True))
             print(_line(place, probabilities, settings.as_json))
             if plot:
-                save_figure(seen_by_network(picture, crop, _caption(probabilities)), plot)
+                save_figure(seen_by_network(image, crop, _caption(probabilities)), plot)
                 plot = None
     if failures:
         raise UserError(printable(" ".join(failures)))
+
+
+def clean(settings: Clean) -> None:
+    """List or delete what is of no more use in a store, with its size and the reason.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not settings.store.is_dir():
+        raise UserError(f"store {settings.store}: there is no such folder; name the one that the flows used.")
+    total = 0
+    for path, reason in unreachable(settings.store.absolute()):
+        size = folder_size(path)
+        total += size
+        print(f"{size / 1e6:>10.1f} MB  {path}: {reason}")
+        if settings.delete:
+            rmtree(path) if path.is_dir() else path.unlink()
+    print(f"{total / 1e6:>10.1f} MB in all{' deleted' if settings.delete else '; to delete this, add --delete'}")
 
 
 if __name__ == "__main__":

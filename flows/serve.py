@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
-from cnn.commandline import run
-from tasks.deployment import serve
+from cnn.support.commandline import run
+from flows.deployments import serve
 
 if __name__ == "__main__":
     run(serve)

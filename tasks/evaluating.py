@@ -1,39 +1,36 @@
-"""What trained networks come to, each and side by side.
-
-Apart from `tasks.training`: when a figure is drawn otherwise, no network is trained again.
-"""
+"""Evaluate trained networks, each and side by side."""
 
 from pathlib import Path
 
-from cnn.backend import pick_devices
-from cnn.checkpoints import load_timings
-from cnn.comparison import compare as compare_reports
-from cnn.files import Reference, text_digest
-from cnn.hyperparameters import Design
-from cnn.metrics import positive_class
-from cnn.reports import write_report
-from tasks.steps import identity, open_dataset, step
+from cnn.data.datasets import Dataset
+from cnn.evaluation.comparison import compare as compare_reports
+from cnn.evaluation.report import evaluate as evaluate_checkpoint
+from cnn.support.backend import Devices
+from cnn.support.references import Reference
+from tasks.caching import own_folder
+from tasks.steps import step
 
 
-@step("evaluate {design.architecture}")
+@step("evaluate {what}")
 def evaluate(
-    checkpoint: Reference, design: Design, dataset: Reference, positive: str | None, device: str, store: Path
+    what: str, *, checkpoint: Reference, dataset: Reference, positive: str | None, devices: Devices, store: Path
 ) -> Reference:
-    """Metrics, predictions and pictures on validation and test, as a folder."""
-    pictures = open_dataset(dataset)
-    folder = store / "reports" / text_digest(checkpoint.digest, design, dataset.digest, positive)[:16]
-    index = positive_class(pictures.classes, positive)
-    write_report(checkpoint.path, design, pictures, index, pick_devices(device), folder)
-    return Reference.to(folder, "report")
+    """Metrics, predictions and figures on validation and test, as a folder."""
+    folder = own_folder(store, "reports")
+    evaluate_checkpoint(checkpoint.path, Dataset.open(dataset.path), folder, positive=positive, devices=devices)
+    return Reference.to(folder)
 
 
 @step("compare architectures")
 def compare(
-    checkpoints: dict[str, Reference], reports: dict[str, Reference], dataset: Reference, store: Path
+    *, checkpoints: dict[str, Reference], reports: dict[str, Reference], dataset: Reference, store: Path
 ) -> Reference:
     """A table, curves, confusion matrices and mistakes of all architectures, with the best one's report."""
-    folder = store / "comparisons" / text_digest(identity(reports), dataset.digest)[:16]
-    paths = {name: report.path for name, report in reports.items()}
-    timings = {name: load_timings(checkpoint.path) for name, checkpoint in checkpoints.items()}
-    compare_reports(paths, timings, open_dataset(dataset), folder)
-    return Reference.to(folder, "report")
+    folder = own_folder(store, "comparisons")
+    compare_reports(
+        {name: checkpoint.path for name, checkpoint in checkpoints.items()},
+        {name: report.path for name, report in reports.items()},
+        Dataset.open(dataset.path),
+        folder,
+    )
+    return Reference.to(folder)

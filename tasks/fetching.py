@@ -1,59 +1,62 @@
-"""Bring the data and the pretrained weights here, verified."""
+"""Fetch the data and the pretrained weights: download, draw, or refer to them, and verify them."""
 
 import logging
 from pathlib import Path
 
-from cnn.catalog import DATASETS, WEIGHTS
-from cnn.checkpoints import save_parameters
-from cnn.downloads import available, obtain
-from cnn.errors import UserError
-from cnn.files import Reference
-from cnn.networks import random_parameters
-from cnn.sample import write_sample
-from cnn.sources import kind_of
-from cnn.weights import read_weights
+from cnn.data.catalog import DATASETS, WEIGHTS
+from cnn.data.downloads import available, fetch
+from cnn.data.sample import write_sample
+from cnn.data.sources import open_source
+from cnn.networks.initializers import random_parameters
+from cnn.networks.weights import read_weights
+from cnn.support.errors import UserError
+from cnn.support.references import Reference
+from cnn.training.checkpoints import save_parameters
 from tasks.steps import step
 
-#: What `--weights` knows by name.
+#: Weights that are known by name.
 _NAMED = (*WEIGHTS, "random")
+_SAMPLE_NOTE = "Trained on the drawn SAMPLE, not on photos: it shows that the pipeline works, and nothing about photos."
+_RANDOM_NOTE = "Started from RANDOM features that the seed decides."
+_WEIGHTS_NOTES = {"builtin": ("Started from the BUILT-IN features, learnt from CIFAR-10: worth less than ImageNet's.",)}
 
 logger = logging.getLogger("cnn.fetching")
 
 
-def downloads_folder(store: Path, name: str) -> Path:
+def _downloads(store: Path, name: str) -> Path:
     """Where the files of a catalog entry are kept."""
     return store / "downloads" / name
 
 
 def choose_data(data: str, store: Path, mirror: str | None) -> str:
-    """Turn ``auto`` into ``hotdog`` if that is here or can be had now, or else into ``sample``, and say so.
+    """Turn ``auto`` into ``hotdog`` if that is here or can be downloaded now, else into ``sample``, which is logged.
 
-    A path comes out absolute, so that what is cached for it is not taken for another folder's.
+    A path becomes absolute, so that what is cached for it is not taken for another folder's.
     """
     if data != "auto":
         return data if data in (*DATASETS, "sample") else _absolute(data)
-    files = DATASETS["hotdog"].files
-    if available(files, downloads_folder(store, "hotdog"), mirror) == list(files):
+    files = DATASETS["hotdog"]
+    if available(files, _downloads(store, "hotdog"), mirror) == list(files):
         return "hotdog"
     logger.warning(
-        "The hotdog photos are not here and cannot be had now: going on with the drawn SAMPLE, not with photos. "
-        "Name your own with --data FOLDER, or a copy of hotdog.zip with --mirror FOLDER_OR_URL."
+        "The hotdog photos are not here and cannot be downloaded now: using the drawn SAMPLE instead of photos. "
+        "Set data to a folder of your own, or mirror to a folder or URL that has hotdog.zip."
     )
     return "sample"
 
 
 def choose_weights(weights: str, data: str, store: Path, mirror: str | None) -> str:
-    """``weights``, but the built-in ones for the sample if ImageNet's cannot be had now; says so.
+    """``weights``, but the built-in ones for the sample if ImageNet's cannot be downloaded now, which is logged.
 
-    A path comes out absolute.
+    A path becomes absolute.
     """
     if weights not in _NAMED:
         return _absolute(weights)
     if weights != "imagenet" or data != "sample":
         return weights
-    if available(WEIGHTS["imagenet"], downloads_folder(store, "imagenet"), mirror):
+    if available(WEIGHTS["imagenet"], _downloads(store, "imagenet"), mirror):
         return "imagenet"
-    logger.warning("ImageNet weights cannot be had now: the sample run starts from the BUILT-IN features.")
+    logger.warning("ImageNet weights cannot be downloaded now: the sample run starts from the BUILT-IN features.")
     return "builtin"
 
 
@@ -64,44 +67,74 @@ def check_weights(weights: str) -> None:
         UserError: names the choices.
     """
     if weights not in _NAMED and not Path(weights).expanduser().is_file():
-        raise UserError(f"--weights {weights}: there is no such file; name one or choose from {', '.join(_NAMED)}.")
+        raise UserError(f"weights {weights}: there is no such file; name one or choose from {', '.join(_NAMED)}.")
 
 
 def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-@step(lambda parameters: f"fetch {Path(parameters['data']).stem}")
-def fetch_data(data: str, store: Path, mirror: str | None, seed: int) -> Reference:
-    """A catalogued dataset, the drawn sample, or the user's own pictures, as a reference to verified content."""
+def fetch_data(data: str, *, seed: int, store: Path, mirror: str | None) -> Reference:
+    """A catalogued dataset, the drawn sample, or the user's own images, as a reference to verified content."""
     if data == "sample":
-        path = downloads_folder(store, "sample") / f"sample-{seed}.zip"
-        write_sample(path, seed)
-        return Reference.to(path, "sample")
+        return draw_sample(seed, store)
     if data in DATASETS:
-        folder = downloads_folder(store, data)
-        entry = DATASETS[data]
-        instead = "Name your own pictures with --data FOLDER, or a copy of the file with --mirror FOLDER_OR_URL."
-        paths = [obtain([file], folder, mirror, instead) for file in entry.files]
-        path = paths[0] if len(paths) == 1 else folder
-    else:
-        path = Path(data)
-    return Reference.to(path, kind_of(path))
+        return download_data(data, store, mirror)
+    return open_data(Path(data))
 
 
-@step(lambda parameters: f"fetch {Path(parameters['weights']).stem} weights")
-def fetch_weights(weights: str, store: Path, mirror: str | None, seed: int) -> Reference:
-    """Pretrained (or seeded random) SqueezeNet 1.1, every tensor checked by name and shape."""
-    if weights not in _NAMED:
-        check_weights(weights)
-        read_weights(Path(weights))
-        return Reference.to(Path(weights), "weights")
-    folder = downloads_folder(store, weights)
+def fetch_weights(weights: str, *, seed: int, store: Path, mirror: str | None) -> Reference:
+    """Pretrained (or random) SqueezeNet 1.1, every tensor checked by name and shape."""
     if weights == "random":
-        path = folder / f"random-{seed}.npz"
-        save_parameters(path, random_parameters(seed))
-        return Reference.to(path, "random weights")
-    instead = "Name a file with --weights FILE, or a folder or URL that has one of them with --mirror."
-    path = obtain(WEIGHTS[weights], folder, mirror, instead)
+        return draw_weights(seed, store)
+    if weights in WEIGHTS:
+        return download_weights(weights, store, mirror)
+    return open_weights(Path(weights))
+
+
+@step("draw sample")
+def draw_sample(seed: int, store: Path) -> Reference:
+    """The drawn sample as a zip."""
+    path = _downloads(store, "sample") / f"sample-{seed}.zip"
+    write_sample(path, seed)
+    return Reference.to(path, notes=(_SAMPLE_NOTE,))
+
+
+@step("download {name}", unkeyed=("mirror",))
+def download_data(name: str, store: Path, mirror: str | None) -> Reference:
+    """The files of a catalogued dataset, verified."""
+    folder = _downloads(store, name)
+    advice = "Set data to a folder of your own images, or mirror to a folder or URL that has a copy of the file."
+    paths = [fetch([file], folder, mirror, advice) for file in DATASETS[name]]
+    return Reference.to(paths[0] if len(paths) == 1 else folder)
+
+
+@step("open {path.stem}")
+def open_data(path: Path) -> Reference:
+    """The user's own images."""
+    open_source(path)
+    return Reference.to(path)
+
+
+@step("download {name} weights", unkeyed=("mirror",))
+def download_weights(name: str, store: Path, mirror: str | None) -> Reference:
+    """The first file of catalogued weights that is available, verified."""
+    advice = "Set weights to a file of your own, or mirror to a folder or URL that has one of these files."
+    path = fetch(WEIGHTS[name], _downloads(store, name), mirror, advice)
     read_weights(path)
-    return Reference.to(path, f"{weights} weights")
+    return Reference.to(path, notes=_WEIGHTS_NOTES.get(name, ()))
+
+
+@step("draw random weights")
+def draw_weights(seed: int, store: Path) -> Reference:
+    """Random parameters that the seed decides."""
+    path = _downloads(store, "random") / f"random-{seed}.npz"
+    save_parameters(path, random_parameters(seed))
+    return Reference.to(path, notes=(_RANDOM_NOTE,))
+
+
+@step("open {path.stem} weights")
+def open_weights(path: Path) -> Reference:
+    """The user's own weights file."""
+    read_weights(path)
+    return Reference.to(path)

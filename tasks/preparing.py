@@ -1,69 +1,90 @@
-"""From a source to what training reads: a dataset, features, records."""
+"""Prepare what training reads: a dataset, and of it features, records or pixels."""
 
 from pathlib import Path
 
-from cnn import cifar
-from cnn.backend import pick_devices
-from cnn.features import FeatureStore, embed_split, embedding_network
-from cnn.files import Reference, text_digest
-from cnn.hyperparameters import FromScratch
-from cnn.metrics import positive_class
-from cnn.packing import pack_dataset
-from cnn.packing import pack_pixels as pack_dataset_pixels
-from cnn.pictures import Input
-from cnn.preparation import VALIDATION_SHARE_OF_TRAIN
-from cnn.preparation import prepare as prepare_dataset
-from cnn.weights import read_weights
-from tasks.steps import code_digest, open_dataset, step
+from cnn.data.datasets import Dataset
+from cnn.data.images import Preprocessing
+from cnn.data.preparation import prepare as prepare_dataset
+from cnn.networks.weights import read_weights
+from cnn.support.backend import Devices
+from cnn.support.files import text_digest
+from cnn.support.references import Reference
+from cnn.training.features import embed as embed_images
+from cnn.training.features import feature_stores
+from cnn.training.hyperparameters import FeatureStage, FromScratch, Stage
+from cnn.training.metrics import positive_class
+from cnn.training.pixels import pack_pixels as pack_dataset_pixels
+from cnn.training.records import pack_records as pack_dataset_records
+from tasks.caching import own_folder
+from tasks.steps import step
 
-#: Kinds of sources with so many pictures that a smaller share of the training part suffices for validation.
-_VALIDATION_SHARES = {"cifar": cifar.VALIDATION_SHARE}
+
+class Features(Reference):
+    """The features of a dataset in a folder that holds those of other datasets, too: its checksum says nothing."""
+
+    dataset: Path
+    views: int
+
+    def is_intact(self) -> bool:
+        """Whether every image of the dataset has its features there."""
+        try:
+            dataset = Dataset.open(self.dataset)
+            stores = feature_stores(self.path, self.views)
+            return all(id_ in store for split, store in stores.items() for id_ in dataset.ids_and_labels(split)[0])
+        except Exception:  # whatever a damaged file causes
+            return False
 
 
 @step("prepare {source.path.stem}")
-def prepare(source: Reference, store: Path, second_part_validates: bool) -> Reference:
+def prepare(source: Reference, *, test_as_validation: bool, store: Path) -> Reference:
     """One Parquet file per split, beside a report of what was left out and why."""
-    suffix = "-notebook" if second_part_validates else ""
-    folder = store / "datasets" / f"{source.path.stem}-{text_digest(source.path)[:8]}{suffix}"
-    share = _VALIDATION_SHARES.get(source.kind, VALIDATION_SHARE_OF_TRAIN)
-    prepare_dataset(source.path, folder, second_part_validates, share)
-    return Reference.to(folder, "dataset")
+    folder = own_folder(store, "datasets")
+    dataset = prepare_dataset(source.path, folder, test_as_validation=test_as_validation)
+    return Reference.to(folder, dataset.digest(), notes=source.notes)
 
 
 def check_positive(dataset: Reference, positive: str | None) -> None:
-    """Refuse a class that the data does not have, before it has taken any time."""
-    positive_class(open_dataset(dataset).classes, positive)
+    """Refuse a positive class that the data does not have, before any training."""
+    positive_class(Dataset.open(dataset.path).classes, positive)
+
+
+def make_inputs(
+    stage: Stage, dataset: Reference, weights: Reference, *, seed: int, devices: Devices, store: Path
+) -> Reference:
+    """What a stage is trained on: cached features, or records."""
+    if isinstance(stage, FeatureStage):
+        return embed(dataset, weights=weights, views=stage.views, seed=seed, devices=devices, store=store)
+    return pack_records(dataset, store)
 
 
 @step("embed {views} views")
-def embed(dataset: Reference, weights: Reference, views: int, seed: int, device: str, store: Path) -> Reference:
-    """The frozen features of every training view and of the validation pictures; only new pictures are run."""
-    recipe = text_digest(weights.digest, views, seed, code_digest("cnn.features"))
-    folder = store / "features" / f"{dataset.path.name}-{recipe[:12]}"
-    pictures, devices = open_dataset(dataset), pick_devices(device)
-    network = embedding_network(read_weights(weights.path), devices)
-    for split, count in (("train", views), ("validation", 1)):
-        embed_split(pictures, split, FeatureStore(folder / split, count), network, devices, seed)
-    return Reference.to(folder, "features")
+def embed(dataset: Reference, weights: Reference, views: int, seed: int, devices: Devices, store: Path) -> Features:
+    """The frozen features of every training view and of the validation images; only new images are embedded."""
+    folder = own_folder(store, "features", "weights", "views", "seed", "devices")
+    values = read_weights(weights.path)
+    embed_images(Dataset.open(dataset.path), values, folder, views=views, seed=seed, devices=devices)
+    digest = text_digest(dataset.digest, folder.name)
+    return Features(path=folder, digest=digest, checksum="", dataset=dataset.path, views=views)
 
 
 @step("pack records")
-def pack(dataset: Reference, store: Path) -> Reference:
-    """Training and validation pictures as MXNet records, for stages that augment pictures anew each epoch."""
-    folder = store / "records" / dataset.path.name
-    pack_dataset(open_dataset(dataset), folder)
-    return Reference.to(folder, "records")
+def pack_records(dataset: Reference, store: Path) -> Reference:
+    """Training and validation images as MXNet records, for stages that augment images anew each epoch."""
+    folder = own_folder(store, "records")
+    pack_dataset_records(Dataset.open(dataset.path), folder)
+    return Reference.to(folder)
 
 
-@step("pack pixels of {given.crop} px")
-def pack_pixels(dataset: Reference, given: Input, store: Path) -> Reference:
-    """Training and validation pictures as plain arrays of small pictures."""
-    folder = store / "pixels" / f"{dataset.path.name}-{text_digest(given)[:8]}"
-    pack_dataset_pixels(open_dataset(dataset), given, folder)
-    return Reference.to(folder, "pixels")
+@step("pack pixels of {preprocessing.crop} px")
+def pack_pixels(dataset: Reference, preprocessing: Preprocessing, store: Path) -> Reference:
+    """Training and validation images as plain arrays of small images."""
+    folder = own_folder(store, "pixels")
+    pack_dataset_pixels(Dataset.open(dataset.path), preprocessing, folder)
+    return Reference.to(folder)
 
 
-def pack_pixels_of_each(recipes: dict[str, FromScratch], dataset: Reference, store: Path) -> dict[str, Reference]:
-    """The pixels for each architecture, packed once for all that see the same."""
-    packed = {given: pack_pixels(dataset, given, store) for given in {each.input: None for each in recipes.values()}}
-    return {name: packed[each.input] for name, each in recipes.items()}
+def pack_pixels_of_each(stages: dict[str, FromScratch], dataset: Reference, store: Path) -> dict[str, Reference]:
+    """The pixels for each architecture, packed once for all with the same preprocessing."""
+    unique = {each.preprocessing: None for each in stages.values()}
+    packed = {preprocessing: pack_pixels(dataset, preprocessing, store) for preprocessing in unique}
+    return {name: packed[each.preprocessing] for name, each in stages.items()}

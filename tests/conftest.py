@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share: drawn pictures, pretrained-like weights, Prefect's test server."""
+"""Fixtures that several rooms share: drawn images, pretrained-like weights, Prefect's test server."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -15,15 +16,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 from PIL import Image
 
-from cnn.architectures import ARCHITECTURES
-from cnn.backend import mx
-from cnn.checkpoints import save_parameters
-from cnn.datasets import Dataset
-from cnn.networks import random_parameters
-from cnn.packing import pack_dataset, pack_pixels
-from cnn.pictures import Input
-from cnn.preparation import prepare
-from cnn.sample import CLASSES, draw
+from cnn.data.datasets import Dataset
+from cnn.data.images import Preprocessing
+from cnn.data.preparation import prepare
+from cnn.data.sample import CLASSES, draw
+from cnn.networks.architectures import ARCHITECTURES, Architecture
+from cnn.networks.initializers import random_parameters
+from cnn.support.backend import mx
+from cnn.training.checkpoints import save_parameters
+from cnn.training.pixels import pack_pixels
+from cnn.training.records import pack_records
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -38,7 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     reasons = {} if config.getoption("--network") else {"network": "downloads from the internet: needs --network"}
     if not config.getoption("--slow"):
         reasons["slow"] = "takes ten seconds or more: needs --slow"
-    if not mx.context.num_gpus():
+    if any(item.get_closest_marker("gpu") for item in items) and not mx.context.num_gpus():
         reasons["gpu"] = "needs a GPU that this MXNet build can use"
     for item in items:
         for marker, reason in reasons.items():
@@ -46,8 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def write_pictures(folder: Path, count: int, first: int = 0, labels: tuple[str, ...] = CLASSES) -> None:
-    """``count`` drawn pictures in each class folder."""
+def write_images(folder: Path, count: int, first: int = 0, labels: tuple[str, ...] = CLASSES) -> None:
+    """``count`` drawn images in each class folder."""
     for label in labels:
         (folder / label).mkdir(parents=True, exist_ok=True)
         for index in range(first, first + count):
@@ -56,10 +58,10 @@ def write_pictures(folder: Path, count: int, first: int = 0, labels: tuple[str, 
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source with its own split: 8 training, 4 validation and 4 test pictures of each class."""
+    """A source with its own split: 8 training, 4 validation and 4 test images of each class."""
     folder = tmp_path_factory.mktemp("drawn")
     for split, first, count in (("train", 0, 8), ("validation", 100, 4), ("test", 200, 4)):
-        write_pictures(folder / split, count, first)
+        write_images(folder / split, count, first)
     return folder
 
 
@@ -73,15 +75,15 @@ def drawn_dataset(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Data
 def records(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`drawn` as MXNet records."""
     folder = tmp_path_factory.mktemp("records") / "packed"
-    pack_dataset(drawn_dataset, folder)
+    pack_records(drawn_dataset, folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def pixels(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`drawn` as arrays of pictures of 32 px."""
+    """`drawn` as arrays of images of 32 px."""
     folder = tmp_path_factory.mktemp("pixels") / "packed"
-    pack_pixels(drawn_dataset, Input.whole(32), folder)
+    pack_pixels(drawn_dataset, Preprocessing.whole(32), folder)
     return folder
 
 
@@ -104,9 +106,10 @@ def prefect_server() -> Iterator[None]:
 
 @dataclass
 class Run:
-    """What a flow run left: the version's folder, and the state of each task by its name."""
+    """What a flow run left: the version's folder, its last message, and the state of each task by its name."""
 
     version: Path
+    message: str
     states: dict[str, str]
 
     def worked(self) -> set[str]:
@@ -116,20 +119,25 @@ class Run:
 
 def run_flow(flow: Any, settings: Any, named: Callable[[str], str] = str) -> Run:
     """Run a flow on Prefect's test server; ``named`` may shorten the tasks' names."""
+    state = flow(settings, return_state=True)
+    version = state.result()
+    return Run(version.path, state.message, task_states(state.state_details.flow_run_id, named))
+
+
+def task_states(flow_run: UUID, named: Callable[[str], str] = str) -> dict[str, str]:
+    """The state of each task of a flow run, by its name."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
 
-    state = flow(settings, return_state=True)
-    version = state.result()
     deadline = time.monotonic() + 120
-    wanted, before = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]}), None
+    wanted, before = FlowRunFilter(id={"any_": [flow_run]}), None
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:  # the server writes down what tasks did a moment after they did it
             tasks = client.read_task_runs(flow_run_filter=wanted)
             final = (task for task in tasks if task.state and task.state.is_final())
             ended = sorted((named(task.name), str(task.state and task.state.name)) for task in final)
             if len(ended) == len(tasks) and ended == before:
-                return Run(version.path, dict(ended))
+                return dict(ended)
             before = ended
             time.sleep(0.2)
     raise TimeoutError(f"of the tasks only these have ended: {before}")
@@ -149,19 +157,19 @@ def kill_in_mid_training(flow: str, store: Path, *arguments: str) -> None:
     process.kill()
     process.wait()
     assert list(store.glob("training/*/state.npz")), "it was killed before it had trained"
-    assert not list(store.glob("training/*/checkpoint.npz")), "it was killed too late to show anything"
+    assert not list(store.glob("training/*/checkpoint/checkpoint.npz")), "it was killed too late to show anything"
 
 
 @pytest.fixture
 def lenet(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Any]:
-    """A small network, for pictures of 6 px and more, that can be trained under the name ``lenet``."""
+    """A small network, for images of 6 px and more, that can be trained under the name ``lenet``."""
 
     def build(classes: int) -> Any:
         nn, net = mx.gluon.nn, mx.gluon.nn.HybridSequential()
         net.add(nn.Conv2D(6, 5, activation="relu"), nn.MaxPool2D(2), nn.Dense(classes))
         return net
 
-    monkeypatch.setitem(ARCHITECTURES, "lenet", build)
+    monkeypatch.setitem(ARCHITECTURES, "lenet", Architecture(build, smallest_side=6))
     return build
 
 

@@ -1,4 +1,4 @@
-"""Multiplications are counted by the network itself, and here by hand."""
+"""Multiply-adds are counted by the network itself, and here by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The flow that compares architectures, on a few pictures: what runs, what comes out, what is refused."""
+"""The flow that compares architectures, on a few images: what runs, what comes out, what is refused."""
 
 import hashlib
 import json
@@ -17,18 +17,18 @@ from sklearn.metrics import accuracy_score
 
 from cnn import cifar as cifar_batches
 from cnn import comparison, progress, reports
-from cnn.architectures import ARCHITECTURES
-from cnn.backend import mx
-from cnn.catalog import CIFAR10_BATCHES
-from cnn.classifier import Classifier
-from cnn.commandline import parse
-from cnn.comparison import comparison_rows
-from cnn.datasets import Dataset
-from cnn.errors import UserError
-from cnn.hyperparameters import FromScratch
-from cnn.model_card import summary
-from cnn.pictures import Input, decode, to_tensor
-from cnn.recipes import CIFAR_RECIPES
+from cnn.networks.architectures import ARCHITECTURES
+from cnn.support.backend import mx
+from cnn.data.catalog import CIFAR10_BATCHES
+from cnn.evaluation.classifier import Classifier
+from cnn.support.commandline import parse
+from cnn.evaluation.comparison import comparison_rows
+from cnn.data.datasets import Dataset
+from cnn.support.errors import UserError
+from cnn.training.hyperparameters import FromScratch
+from cnn.publication.model_card import summary
+from cnn.data.images import Input, decode, to_tensor
+from cnn.training.recipes import CIFAR_RECIPES
 from flows.cifar import CifarSettings, cifar
 from tasks import preparing, steps, training
 
@@ -75,10 +75,10 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of three CIFAR-10 training batches, of 60 pictures each whose brightness tells the class."""
+    """A folder of three CIFAR-10 training batches, of 60 images each whose brightness tells the class."""
     folder, labels = tmp_path / "batches", np.arange(60, dtype=np.uint8) % 10
     folder.mkdir()
-    monkeypatch.setattr(cifar_batches, "PICTURES", len(labels))
+    monkeypatch.setattr(cifar_batches, "IMAGES", len(labels))
     monkeypatch.setitem(preparing._VALIDATION_SHARES, "cifar", 0.3)
     for number in (1, 2, 3):
         noise = np.random.default_rng(number).integers(0, 60, (len(labels), 3 * 32 * 32))
@@ -130,7 +130,7 @@ def test_a_network_is_trained_again_when_its_layers_change_and_not_when_another_
     assert {"train wide"} <= after.worked() and after.states["train lenet"] == "Cached"
     source = steps._source
     monkeypatch.setattr(
-        steps, "_source", lambda name: ("edited", frozenset()) if name == "cnn.architectures" else source(name)
+        steps, "_source", lambda name: ("edited", frozenset()) if name == "cnn.networks.architectures" else source(name)
     )
     assert steps.code_digest.__wrapped__("tasks.training") == code
 
@@ -147,9 +147,15 @@ def test_presets_figures_and_preparation_are_no_code_of_the_training(monkeypatch
         return steps.code_digest.__wrapped__("tasks.training")
 
     before = digest_if_edited("nothing")
-    for module in ("cnn.recipes", "cnn.plots", "cnn.reports", "cnn.comparison", "cnn.preparation"):
+    for module in (
+        "cnn.training.recipes",
+        "cnn.evaluation.plots",
+        "cnn.evaluation.report",
+        "cnn.evaluation.comparison",
+        "cnn.data.preparation",
+    ):
         assert digest_if_edited(module) == before
-    assert digest_if_edited("cnn.augmentation") != before
+    assert digest_if_edited("cnn.training.augmentation") != before
 
 
 # ---- what comes out
@@ -199,7 +205,7 @@ def test_the_best_is_published_with_the_comparison_and_a_word_of_caution(
     with get_client(sync_client=True) as client:
         shown = {artifact.key: artifact for artifact in client.read_artifacts()}
     assert {f"progress-train-{name}" for name in accuracies} <= set(shown)
-    assert {f"batches-{picture.stem}" for picture in version.glob("*.png")} <= set(shown)
+    assert {f"batches-{image.stem}" for image in version.glob("*.png")} <= set(shown)
     assert {f"batches-{name}-{figure}" for name in accuracies for figure in ("confusion", "mistakes")} <= set(shown)
     assert "batches-comparison" in shown
     assert json.loads(str(shown["batches-architectures"].data)) == comparison_rows(version)
@@ -305,7 +311,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.usefixtures("small")
-def test_pictures_that_are_too_small_are_refused_before_any_work(tmp_path: Path) -> None:
+def test_images_that_are_too_small_are_refused_before_any_work(tmp_path: Path) -> None:
     architectures, folders = ("wide", "lenet"), {"store": tmp_path / "store", "models": tmp_path / "models"}
     settings = CifarSettings(side=5, architectures=architectures, **folders)
     for refuse in (settings.check, lambda: cifar(settings)):  # the command line checks without Prefect's server

@@ -20,7 +20,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from conftest import ROOT, write_pictures
+from conftest import ROOT, write_images
 from PIL import Image
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
@@ -28,7 +28,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.states import Cancelling
 
-from cnn.publication import read_manifest
+from cnn.publication.publishing import read_manifest
 from flows.hotdog import HotdogSettings
 
 pytestmark = pytest.mark.slow
@@ -147,8 +147,8 @@ def message(run: FlowRun) -> str:
 
 @pytest.fixture
 def server(tmp_path: Path, weights_file: Path) -> Iterator[Server]:
-    write_pictures(tmp_path / "photos" / "train", 8)
-    write_pictures(tmp_path / "photos" / "validation", 4, first=100)
+    write_images(tmp_path / "photos" / "train", 8)
+    write_images(tmp_path / "photos" / "validation", 4, first=100)
     shutil.copyfile(weights_file, tmp_path / "weights.npz")
     (tmp_path / "watch").mkdir()
     (tmp_path / "watch" / "sitecustomize.py").write_text(WATCH)
@@ -240,9 +240,9 @@ def check_the_first_run(server: Server) -> None:
     assert "progress-embed-1-views" in shown and shown["progress-embed-1-views"]["data"] == 100
     assert shown["hotdog-report"]["data"] == (version / "README.md").read_text()
     assert json.loads(shown["hotdog-epochs"]["data"])[-1]["epoch"] == "1"
-    for picture in version.glob("*.png"):
-        data = base64.b64decode(shown[f"hotdog-{picture.stem}"]["data"].removeprefix("data:image/png;base64,"))
-        assert Image.open(io.BytesIO(data)) == Image.open(picture)
+    for image in version.glob("*.png"):
+        data = base64.b64decode(shown[f"hotdog-{image.stem}"]["data"].removeprefix("data:image/png;base64,"))
+        assert Image.open(io.BytesIO(data)) == Image.open(image)
     wanted = {"filter": {"event": {"prefix": ["prefect.asset.materialization"]}}}
     (made,) = eventually(lambda: server.post("/events/filter", wanted)["events"])
     assert made["resource"]["prefect.resource.id"] == f"file://{version.parent}"
@@ -260,9 +260,9 @@ def check_unchanged_data(server: Server) -> None:
 
 
 def check_a_photo_more(server: Server) -> None:
-    write_pictures(server.folder / "photos" / "train", 1, first=50, labels=("hotdog",))
+    write_images(server.folder / "photos" / "train", 1, first=50, labels=("hotdog",))
     run = server.wait(server.start(min_new=2).id)
-    assert message(run).startswith("Completed: New pictures since hotdog v0001: 1 of the 2 wanted."), message(run)
+    assert message(run).startswith("Completed: New images since hotdog v0001: 1 of the 2 wanted."), message(run)
     before = {run.id for run in server.runs()}
     server.prefect("event", "emit", "photos.added", "--resource-id", "hotdog.photos")
     (triggered,) = eventually(lambda: {run.id for run in server.runs()} - before)

@@ -1,4 +1,4 @@
-"""The whole flow on drawn pictures: what runs, what is cached, what is rebuilt, what is refused."""
+"""The whole flow on drawn images: what runs, what is cached, what is rebuilt, what is refused."""
 
 import errno
 import json
@@ -7,79 +7,142 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Run, kill_in_mid_training, run_flow, write_pictures
+from conftest import Run, kill_in_mid_training, run_flow, write_images
 from PIL import Image
-from prefect.utilities.schema_tools import validate
+from prefect.client.orchestration import get_client
 
-from cnn import files
 from cnn.__main__ import Commands
-from cnn.backend import mx
-from cnn.catalog import DATASETS, WEIGHTS, CatalogEntry, CatalogFile
-from cnn.commandline import parse
-from cnn.errors import UserError
-from cnn.files import file_digest
-from cnn.model_card import summary
-from cnn.sample import write_sample
-from cnn.settings import model_name
+from cnn.data.catalog import DATASETS, WEIGHTS, CatalogFile
+from cnn.data.sample import write_sample
+from cnn.evaluation import report
+from cnn.publication.manifest import Manifest
+from cnn.publication.model_card import summary
+from cnn.support.backend import mx
+from cnn.support.commandline import parse
+from cnn.support.errors import UserError
+from cnn.support.files import file_digest
 from flows.hotdog import HotdogSettings, hotdog
 from tasks import fetching
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
-
 Runner = Callable[..., Run]
+ALL = {"open", "prepare", "weights", "embed", "train", "evaluate", "publish"}
+TRAINING = {"train", "evaluate", "publish"}
 
 
 def short(name: str) -> str:
-    """First word of a task run's name, with "weights" where it says so."""
+    """First word of a task run's name, or "weights" where it is about these."""
     return "weights" if name.endswith(" weights") else name.split()[0]
+
+
+def run_in(folder: Path, weights_file: Path, data: Path, **settings: Any) -> Run:
+    """Run the flow with its store and its models in a folder."""
+    places = {"store": folder / "store", "models": folder / "models", "weights": str(weights_file), "data": str(data)}
+    return run_flow(hotdog, HotdogSettings(**{**places, "epochs": 2, "views": 1, **settings}), short)
 
 
 @pytest.fixture
 def run(tmp_path: Path, weights_file: Path) -> Runner:
-    def run_hotdog(data: Path, **settings: object) -> Run:
-        base = {
-            "weights": str(weights_file),
-            "store": tmp_path / "store",
-            "models": tmp_path / "models",
-            "epochs": 2,
-        }
-        return run_flow(hotdog, HotdogSettings(data=str(data), **(base | settings)), short)
+    return partial(run_in, tmp_path, weights_file)
 
-    return run_hotdog
+
+@pytest.fixture(scope="module")
+def published(drawn: Path, weights_file: Path, prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that many tests look at and none changes."""
+    return run_in(tmp_path_factory.mktemp("published"), weights_file, drawn)
 
 
 @pytest.fixture
 def photos(tmp_path: Path, drawn: Path) -> Path:
-    """A copy of the drawn pictures that a test may change."""
+    """A copy of the drawn images that a test may change."""
     return shutil.copytree(drawn, tmp_path / "photos")
 
 
-def embedded(store: Path) -> list[list[str]]:
-    """Picture ids of each shard of training features."""
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes most of a run's time."""
+    monkeypatch.setattr(report, "save_figure", lambda figure, path, notes: path.touch())
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def embedded(store: Path) -> list[int]:
+    """How many training images each shard of features holds."""
     shards = [pa.ipc.open_file(str(path)) for path in store.glob("features/*/train/*.arrow")]
-    return [json.loads(shard.schema.metadata[b"pictures"]) for shard in shards]
+    return sorted(len(json.loads(shard.schema.metadata[b"images"])) for shard in shards)
 
 
-def test_run_twice_work_once_and_only_what_changed(run: Runner, photos: Path, tmp_path: Path) -> None:
+def clean(store: Path, *flags: str) -> None:
+    parse(Commands, ["clean", "--store", str(store), *flags]).run()
+
+
+# ---- what runs
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
+def test_only_what_changed_runs(
+    run: Runner, photos: Path, weights_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
     first = run(photos)
-    assert first.worked() == {"fetch", "prepare", "weights", "embed", "train", "evaluate", "publish"}
-    second = run(photos)
-    assert second.worked() == set() and second.version == first.version
+    assert first.worked() == ALL and first.message.startswith("photos v0001 is published and is the champion.")
+    second = run(photos, mirror="http://127.0.0.1:9/")
+    assert second.states == dict.fromkeys(first.states, "Cached") and second.version == first.version
+    assert second.message == "Nothing has changed since photos v0001: nothing was published."
 
-    write_pictures(photos / "train", 1, first=50, labels=("hotdog",))
+    def listed(*flags: str) -> set[str]:
+        """What is of no more use, by the kind of folder, but for the files beside them."""
+        capsys.readouterr()
+        clean(store, *flags)
+        *lines, total = capsys.readouterr().out.splitlines()
+        assert total.endswith("deleted" if flags else "to delete this, add --delete")
+        places = [Path(line.split("  ")[-1].strip().partition(": ")[0]) for line in lines]
+        return {place.parent.name for place in places if place.suffix != ".json"}
+
+    assert listed() == set()
+    before = contents(store)
+    write_images(photos / "train", 1, first=50, labels=("hotdog",))
     third = run(photos)
-    assert third.worked() == {"fetch", "prepare", "embed", "train", "evaluate", "publish"}
-    assert sorted(map(len, embedded(tmp_path / "store"))) == [1, 16]
-    assert third.version.name == "v0002"
+    assert third.worked() == ALL - {"weights"} and third.version.name == "v0002"
+    assert embedded(store) == [1, 16]
+    assert contents(store).items() >= before.items()  # nothing was overwritten
+    assert listed() == {"datasets", "training", "reports"}  # those of the first photos
 
-    longer = run(photos, epochs=3)
-    assert longer.worked() <= {"train", "evaluate", "publish"} and "train" in longer.worked()
+    before = contents(store)
+    (photos / "train" / "hotdog" / "0050.jpg").unlink()
+    fourth = run(photos)
+    assert fourth.worked() <= {"open"} and fourth.version == first.version  # the folder is looked at, and no more
+    assert fourth.message == "From this data and these settings photos v0001 was made: nothing was published."
+    assert contents(store).items() == before.items()
+
+    assert listed("--delete") == {"datasets", "training", "reports"}  # those with the photo
+    assert run(photos).worked() == set() and listed() == set()
+    moved = photos.rename(tmp_path / "moved")
+    weights = shutil.copyfile(weights_file, tmp_path / "same.npz")
+    again = run(moved, weights=str(weights), name="photos")
+    assert again.worked() == {"open", "weights", "publish"} and again.version == first.version
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
+def test_settings_decide_what_runs(run: Runner, drawn: Path) -> None:
+    run(drawn)
+    longer = run(drawn, epochs=3)
+    assert "train" in longer.worked() <= TRAINING
+    other_seed = run(drawn, seed=1)
+    assert {"embed", "train"} <= other_seed.worked() <= {"embed", *TRAINING}
+    assert run(drawn, positive="not_hotdog").worked() == TRAINING
+    assert not run(drawn).worked()
 
 
 def damage(folder: Path, how: str) -> tuple[Path, bytes]:
@@ -94,7 +157,9 @@ def damage(folder: Path, how: str) -> tuple[Path, bytes]:
     return victim, contents
 
 
-def test_a_damaged_cache_is_rebuilt(run: Runner, drawn: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
+def test_damaged_cache_is_rebuilt(run: Runner, drawn: Path, tmp_path: Path) -> None:
     before = run(drawn)
     for folder, task, how in (
         ("datasets", "prepare", "deleted"),
@@ -102,10 +167,10 @@ def test_a_damaged_cache_is_rebuilt(run: Runner, drawn: Path, tmp_path: Path) ->
         ("training", "train", "deleted"),
         ("reports", "evaluate", "altered"),
     ):
-        victim, contents = damage(tmp_path / "store" / folder, how)
+        victim, content = damage(tmp_path / "store" / folder, how)
         after = run(drawn)
         assert after.worked() == {task}, folder
-        assert victim.read_bytes() == contents and after.version == before.version
+        assert victim.read_bytes() == content and after.version == before.version
     damage(before.version, "deleted")
     after = run(drawn)  # a published version is never edited: a damaged one is followed by another
     assert after.worked() == {"publish"} and after.version.name == "v0002"
@@ -115,211 +180,184 @@ def test_a_damaged_cache_is_rebuilt(run: Runner, drawn: Path, tmp_path: Path) ->
     assert not run(drawn).worked()
 
 
-def test_the_published_network_loads_into_the_model_zoo_and_onnxruntime(run: Runner, drawn: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    version = run(drawn).version
-    net = mx.gluon.model_zoo.vision.squeezenet1_1(classes=2)
-    net.load_parameters(str(version / "squeezenet.params"))
-    pictures = np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32)
-    ours = net(mx.nd.array(pictures)).asnumpy()
-    session = onnxruntime.InferenceSession(str(version / "squeezenet.onnx"))
-    np.testing.assert_allclose(session.run(None, {"data": pictures})[0], ours, rtol=1e-3, atol=1e-4)
-    symbol = mx.gluon.SymbolBlock.imports(
-        str(version / "squeezenet-symbol.json"), ["data"], str(version / "squeezenet-0000.params")
-    )
-    np.testing.assert_allclose(symbol(mx.nd.array(pictures)).asnumpy(), ours, rtol=1e-5, atol=1e-6)
-
-
-def test_the_notebook_recipe_selects_on_the_second_part(run: Runner, photos: Path) -> None:
-    shutil.rmtree(photos / "validation")
-    version = run(photos, recipe="notebook", epochs=1).version
-    manifest = json.loads((version / "manifest.json").read_text())
-    assert list(manifest["metrics"]) == ["validation"]
-    assert manifest["metrics"]["validation"]["pictures"] == 8
-    assert "no test figures" in (version / "README.md").read_text()
-
-
-def test_finetuning_is_a_second_stage(run: Runner, drawn: Path) -> None:
-    version = run(drawn, finetune=1).version
-    history = pq.read_table(version / "history.parquet").to_pylist()
-    assert [(row["stage"], row["epoch"]) for row in history] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
-
-
-def test_more_than_two_classes_have_a_mean_f1(run: Runner, tmp_path: Path) -> None:
-    for number, label in enumerate(("ant", "bee", "cat")):
-        for split, first in (("train", 10 * number), ("validation", 100 + 10 * number)):
-            write_pictures(tmp_path / "zoo" / split, 2, first, labels=("hotdog",))
-            (tmp_path / "zoo" / split / "hotdog").rename(tmp_path / "zoo" / split / label)
-    version = run(tmp_path / "zoo").version
-    manifest = json.loads((version / "manifest.json").read_text())
-    assert manifest["classes"] == ["ant", "bee", "cat"] and manifest["positive"] is None
-
-
-def test_a_worse_model_does_not_become_champion(run: Runner, drawn: Path, tmp_path: Path) -> None:
-    first = run(drawn).version
-    champion = first.parent / "champion.json"
-    manifest = json.loads((first / "manifest.json").read_text())
-    manifest["metrics"]["validation"]["f1"] = 1.01
-    (first / "manifest.json").write_text(json.dumps(manifest))
-    second = run(drawn, epochs=1, seed=1).version
-    assert second != first
-    assert json.loads(champion.read_text())["version"] == first.name
-    assert "Worse than the champion" in (second / "README.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("data", "wanted", "name"),
-    [("sample", None, "hotdog-sample"), ("hotdog", None, "hotdog"), ("hotdog-records", None, "hotdog"),
-     ("my/Pets 2", None, "pets-2"), ("a.zip", "mine", "mine")],
-)  # fmt: skip
-def test_the_name_comes_from_the_data(data: str, wanted: str | None, name: str) -> None:
-    assert model_name(data, wanted) == name
-
-
-def test_a_sample_model_can_never_replace_a_real_one() -> None:
-    with pytest.raises(UserError, match="-sample"):
-        model_name("sample", "hotdog")
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"data": "no/such/place"}, "no/such/place"),
-        ({"weights": "no/such.params"}, "no/such.params"),
-        ({"device": "gpu"}, "GPU 0 cannot be used"),
-        ({"positive": "cow"}, "choose one of hotdog, not_hotdog"),
-        ({"store": "/proc/nowhere"}, "cannot be written to"),
-        ({"models": "/proc/nowhere"}, "cannot be written to"),
-    ],
-)
-def test_what_cannot_work_is_refused_in_a_sentence(
-    run: Runner, drawn: Path, settings: dict[str, str], words: str, capsys: pytest.CaptureFixture
-) -> None:
-    if settings.get("device") and mx.context.num_gpus():
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(UserError, match=words):
-        run(**({"data": drawn} | settings))
-    assert "Traceback" not in capsys.readouterr().err
-
-
-def test_classify_says_what_the_evaluation_said(
-    run: Runner, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    version = run(drawn).version
-    expected = pq.read_table(version / "predictions-validation.parquet").to_pylist()
-    capsys.readouterr()
-    plot = tmp_path / "plot.png"
-    arguments = ["classify", str(drawn / "validation"), "--models", str(tmp_path / "models"), "--json"]
-    parse(Commands, [*arguments, "--plot", str(plot)]).run()
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    said = {Path(line["picture"]).relative_to(drawn).as_posix(): line for line in lines}
-    assert len(said) == len(expected)
-    for row in expected:
-        line = said[row["picture"]]
-        assert line["class"] == row["answer"]
-        for label, share in line["probabilities"].items():
-            assert share == pytest.approx(row[f"p({label})"], abs=1e-5)
-    assert Image.open(plot).size > (400, 200)
-
-    (drawn_copy := tmp_path / "copy").mkdir()
-    first = next((drawn / "validation" / "hotdog").iterdir())
-    for name in (b"caf\xe9.jpg", b"Thumbs.db", b".hidden.jpg"):
-        shutil.copy(first, drawn_copy / os.fsdecode(name))
-    parse(Commands, ["classify", str(drawn_copy), "--models", str(tmp_path / "models")]).run()
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"{drawn_copy}/caf?.jpg: ")
-
-
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
-    run: Runner, drawn: Path, tmp_path: Path, weights_file: Path
+@pytest.mark.usefixtures("no_figures")
+def test_killed_run_ends_as_if_nothing_had_happened(
+    run: Runner, drawn: Path, tmp_path: Path, weights_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = run(drawn, epochs=40, store=tmp_path / "whole", models=tmp_path / "whole_models")
     places = ("--data", str(drawn), "--weights", str(weights_file), "--models", str(tmp_path / "models"))
-    kill_in_mid_training("hotdog", tmp_path / "store", "--epochs", "40", *places)
+    kill_in_mid_training("hotdog", tmp_path / "store", "--epochs", "40", "--views", "1", *places)
+    caplog.clear()
     after = run(drawn, epochs=40)
+    assert "resuming after epoch" in caplog.text
     for name in ("squeezenet.params", "history.parquet", "metrics.json"):
         assert (after.version / name).read_bytes() == (whole.version / name).read_bytes()
 
 
-def test_a_catalogued_dataset_comes_from_the_mirror_once(
+@pytest.mark.usefixtures("no_figures")
+def test_catalogued_dataset_is_downloaded_once(
     run: Runner, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror = Path(shutil.make_archive(str(tmp_path / "mirror" / "hotdog"), "zip", drawn))
     file = CatalogFile("hotdog.zip", ("http://127.0.0.1:9/hotdog.zip",), "sha256", file_digest(mirror))
-    monkeypatch.setitem(DATASETS, "hotdog", CatalogEntry((file,), "zip"))
+    monkeypatch.setitem(DATASETS, "hotdog", (file,))
     first = run(Path("auto"), mirror=str(mirror.parent))
-    assert first.version.parent.name == "hotdog"
+    assert first.version.parent.name == "hotdog" and first.states["download"] == "Completed"
     with monkeypatch.context() as patch:
         patch.setenv("HOTDOG_MIRROR", str(mirror.parent))
         assert not run(Path("auto")).worked()
     downloaded = tmp_path / "store" / "downloads" / "hotdog" / "hotdog.zip"
     downloaded.write_bytes(b"altered")
-    assert run(Path("auto"), mirror=str(mirror.parent)).worked() == {"fetch"}
+    assert run(Path("auto"), mirror=str(mirror.parent)).worked() == {"download"}
     assert file_digest(downloaded) == file.digest
     downloaded.unlink()
     mirror.unlink()
-    with pytest.raises(UserError, match="cannot be reached"):
+    with pytest.raises(UserError, match=r"hotdog\.zip.*could not be downloaded"):
         run(Path("hotdog"))
 
 
-def test_auto_falls_back_on_the_sample_and_says_so(
-    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
+def test_auto_falls_back_on_the_sample(
+    run: Runner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = CatalogFile("hotdog.zip", ("http://127.0.0.1:9/hotdog.zip",), "sha256", "0")
-    monkeypatch.setitem(DATASETS, "hotdog", CatalogEntry((file,), "zip"))
+    monkeypatch.setitem(DATASETS, "hotdog", (file,))
     monkeypatch.setitem(WEIGHTS, "imagenet", (file,))
     monkeypatch.setattr(fetching, "write_sample", partial(write_sample, count=48))
     version = run(Path("auto"), weights="imagenet").version
     assert version.parent.name == "hotdog-sample"
-    assert "SAMPLE" in caplog.text and "BUILT-IN" in caplog.text
-    assert "SAMPLE" in summary(version) and "BUILT-IN" in summary(version)
+    for text in (caplog.text, summary(version), (version / "README.md").read_text()):
+        assert "SAMPLE" in text and "BUILT-IN" in text
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_made(
-    run: Runner, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# ---- what comes out
+
+
+def test_tasks_are_named_after_what_they_do(drawn: Path, published: Run, weights_file: Path) -> None:
+    with get_client(sync_client=True) as client:
+        names = {task.name for task in client.read_task_runs()}
+    assert names >= {
+        f"open {drawn.stem}", f"prepare {drawn.stem}", f"open {weights_file.stem} weights", "embed 1 views",
+        "train output block", "evaluate classifier", f"publish {drawn.stem}",
+    }  # fmt: skip
+
+
+def test_published_network_fits_the_model_zoo(published: Run, drawn: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net = mx.gluon.model_zoo.vision.squeezenet1_1(classes=2)
+    net.load_parameters(str(published.version / "squeezenet.params"))
+    session = onnxruntime.InferenceSession(str(published.version / "squeezenet.onnx"))
+    mean, std = (np.array(each, np.float32) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    rows = pq.read_table(published.version / "predictions-test.parquet").to_pylist()
+    assert len(rows) == 8
+    for row in rows:
+        image = Image.open(drawn / row["image"])
+        assert image.size == (256, 256)  # so that only the middle has to be cut out
+        pixels = np.asarray(image.crop((16, 16, 240, 240))) / np.float32(255)
+        shown = ((pixels - mean) / std).transpose(2, 0, 1)[None]
+        for (logits,) in (net(mx.nd.array(shown)).asnumpy(), session.run(None, {"data": shown})[0]):
+            shares = np.exp(logits) / np.exp(logits).sum()
+            np.testing.assert_allclose(shares, [row["p(hotdog)"], row["p(not_hotdog)"]], atol=1e-3)
+
+
+def test_classify_agrees_with_the_evaluation(
+    published: Run, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(path: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    models = str(published.version.parents[1])
+    expected = pq.read_table(published.version / "predictions-validation.parquet").to_pylist()
+    capsys.readouterr()
+    plot = tmp_path / "plot.png"
+    arguments = ["classify", str(drawn / "validation"), "--models", models, "--json"]
+    parse(Commands, [*arguments, "--plot", str(plot)]).run()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = {Path(line["image"]).relative_to(drawn).as_posix(): line for line in lines}
+    assert len(found) == len(expected) == 8
+    for row in expected:
+        line = found[row["image"]]
+        assert line["class"] == row["prediction"]
+        for label, share in line["probabilities"].items():
+            assert share == pytest.approx(row[f"p({label})"], abs=1e-5)
+    assert Image.open(plot).size > (400, 200)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "_flush", full)
-        with pytest.raises(UserError, match="the disk is full"):
-            run(drawn)
-    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
-    assert run(drawn).worked()
+
+def test_classify_reports_what_is_no_image(
+    published: Run, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = ["--models", str(published.version.parents[1])]
+    first = next((drawn / "validation" / "hotdog").iterdir())
+    (folder := tmp_path / "copy").mkdir()
+    for name in (b"caf\xe9.jpg", b"Thumbs.db", b".hidden.jpg"):
+        shutil.copy(first, folder / os.fsdecode(name))
+    capsys.readouterr()
+    parse(Commands, ["classify", str(folder), *models]).run()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{folder}/caf?.jpg: ")
+    (text := tmp_path / "text.jpg").write_text("text")
+    with pytest.raises(UserError, match=r"text\.jpg: not an image; expected an image\. .*nowhere\.jpg: cannot be read"):
+        parse(Commands, ["classify", str(text), str(first), str(tmp_path / "nowhere.jpg"), *models]).run()
+    assert capsys.readouterr().out.startswith(f"{first}: ")  # the others are classified
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_notebook_recipe_chooses_on_test(run: Runner, photos: Path) -> None:
+    shutil.rmtree(photos / "validation")
+    ended = run(photos, recipe="notebook", epochs=1, views=None)
+    assert ended.worked() >= {"pack", "train"} and "embed" not in ended.worked()
+    manifest, card = Manifest.open(ended.version), (ended.version / "README.md").read_text()
+    assert list(manifest.metrics) == ["validation"] and manifest.metrics["validation"].images == 8
+    assert "no test split" in card and "served as validation" in card
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
+def test_finetuning_is_a_second_stage(run: Runner, drawn: Path) -> None:
+    version = run(drawn, finetune=1).version
+    history = pq.read_table(version / "history.parquet").to_pylist()
+    assert [(row["stage"], row["epoch"]) for row in history] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+    assert [stage.get("trains") for stage in Manifest.open(version).lineage.stages] == [None, "all"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_three_classes_have_a_mean_f1(run: Runner, tmp_path: Path) -> None:
+    for number, label in enumerate(("ant", "bee", "cat")):
+        for split, first in (("train", 10 * number), ("validation", 100 + 10 * number)):
+            write_images(tmp_path / "zoo" / split, 2, first, labels=("hotdog",))
+            (tmp_path / "zoo" / split / "hotdog").rename(tmp_path / "zoo" / split / label)
+    manifest = Manifest.open(run(tmp_path / "zoo").version)
+    assert manifest.classes == ("ant", "bee", "cat") and manifest.positive is None
+
+
+# ---- what is refused
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"),
-    [("recipe", "fast"), ("device", "tpu"), ("epochs", 0), ("views", 65), ("name", "No Such"), ("seed", -1)],
+    ("settings", "words"),
+    [
+        ({"data": "no/such/place"}, r"no/such/place: .* found nothing: check the path"),
+        ({"positive": "cow"}, "'cow': there is no such class; choose one of hotdog, not_hotdog"),
+        ({"notify": "slack-webhook/nowhere"}, r"^notify slack-webhook/nowhere: .*prefect block ls"),
+    ],
 )
-def test_a_wrong_value_is_refused_in_the_same_words_by_the_form_and_by_the_command_line(
-    setting: str, value: object
+def test_what_cannot_work_ends_in_a_sentence(
+    run: Runner, drawn: Path, settings: dict[str, str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    schema = hotdog.parameters.model_dump()  # what a deployment gives to the form, and to the server that checks it
-    (objection,) = validate({"settings": {setting: value}}, schema)
-    with pytest.raises(UserError) as refused:
-        parse(HotdogSettings, [f"--{setting}", str(value)])
-    assert str(refused.value) == f"--{setting} {value}: {objection.message}"
+    with pytest.raises(UserError, match=words) as refused:
+        run(**({"data": drawn} | settings))
+    assert "Traceback" not in capsys.readouterr().err and "--" not in str(refused.value)
 
 
-def test_the_form_shows_plain_fields_with_help_and_defaults() -> None:
-    fields = hotdog.parameters.model_dump()["definitions"]["HotdogSettings"]["properties"]
-    assert set(fields) == set(HotdogSettings.model_fields)
-    assert all(field["description"] and "type" in field for field in fields.values())
-    assert fields["epochs"].items() >= {"type": "integer", "minimum": 1}.items() and "default" not in fields["epochs"]
-    assert fields["recipe"]["enum"] == ["tuned", "notebook"] and fields["recipe"]["default"] == "tuned"
+@pytest.mark.usefixtures("no_figures")
+def test_full_disk_leaves_nothing_half_made(
+    run: Runner, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-
-def test_the_environment_sets_nothing_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("data", "seed", "DATA"):
-        monkeypatch.setenv(name, "7")
-    assert parse(HotdogSettings, []) == HotdogSettings()
-    assert parse(HotdogSettings, ["--seed", "3", "--store", "x"]) == HotdogSettings(seed=3, store=Path("x"))
-
-
-def test_an_unknown_flag_is_refused() -> None:
-    with pytest.raises(SystemExit) as ended:
-        parse(HotdogSettings, ["--learning-rate", "1"])
-    assert ended.value.code == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(UserError, match="the disk is full"):
+            run(drawn)
+    assert not contents(tmp_path / "store")
+    assert run(drawn).worked()

@@ -1,6 +1,7 @@
-"""What every step has: names for its artifacts, and retries of what can succeed."""
+"""What every step has: names for its artifacts, errors in plain words, and retries of what can succeed."""
 
-import shutil
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect import flow
 
-from cnn.datasets import Dataset
-from cnn.errors import PassingError, UserError
-from cnn.files import Reference
-from tasks.steps import artifact_key, open_dataset, step
+from cnn.support.errors import TransientError, UserError
+from cnn.support.references import Reference
+from tasks.steps import artifact_key, step
 
 
 @given(st.text(), st.text())
@@ -20,25 +20,44 @@ def test_artifact_keys_are_what_prefect_takes(first: str, second: str) -> None:
     assert set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and key.startswith("progress")
 
 
-def test_what_another_run_has_replaced_is_not_used(drawn_dataset: Dataset, tmp_path: Path) -> None:
-    folder = shutil.copytree(drawn_dataset.folder, tmp_path / "dataset")
-    reference = Reference.to(folder, "dataset")
-    assert open_dataset(reference).counts == drawn_dataset.counts
-    (folder / "test.parquet").unlink()
-    with pytest.raises(UserError, match=r"dataset was replaced by another run .* run the same command again\."):
-        open_dataset(reference)
+def failing_with(error: BaseException) -> Reference:
+    """Call a step that fails, without Prefect."""
+
+    @step("fail")
+    def fail(number: int) -> Reference:
+        raise error
+
+    return fail.fn(1)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "Nothing more can be written at place: the disk is full; free some space"),
+        (errno.EDQUOT, "Nothing more can be written at place: the disk quota is used up; free some space"),
+        (errno.EACCES, "place may not be read or written; change its permissions"),
+        (errno.ENOENT, "place: No such file or directory; check the path"),
+    ],
+)
+def test_system_errors_become_sentences(number: int, words: str) -> None:
+    with pytest.raises(UserError, match=words) as raised:
+        failing_with(OSError(number, os.strerror(number), "place"))
+    assert isinstance(raised.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize("error", [OSError("of a library"), ValueError("ours"), UserError("the user's"), MemoryError()])
+def test_other_errors_stay_as_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised:
+        failing_with(error)
+    assert raised.value is error
 
 
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize(
     ("error", "tries"),
-    [
-        (PassingError("a dead network"), 3),
-        (ValueError("a mistake of ours"), 1),
-        (UserError("a wrong hash"), 1),
-    ],
+    [(TransientError("a dead network"), 3), (ValueError("a mistake of ours"), 1), (UserError("a wrong checksum"), 1)],
 )
-def test_only_what_can_succeed_is_tried_again(tmp_path: Path, error: Exception, tries: int) -> None:
+def test_only_transient_errors_are_retried(tmp_path: Path, error: Exception, tries: int) -> None:
     tried = []
 
     @step("fail")

@@ -1,0 +1,149 @@
+"""Prepared datasets: Parquet in the Hugging Face image convention, one file per split, and a report."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from cnn.support.errors import UserError
+from cnn.support.files import file_digest, text_digest
+
+#: Name of the report in a dataset's folder.
+REPORT = "dataset.json"
+_ROWS_AT_A_TIME = 16
+_ROWS_PER_GROUP = 64  # so many images are in memory at a time, both when writing and when reading
+
+
+class LeftOut(BaseModel):
+    """An image, or another file, of the source that is not in the dataset, and why."""
+
+    name: str
+    reason: str
+
+
+class Duplicate(BaseModel):
+    """An image left out because the same image, pixel for pixel, is in a split that must stay untouched."""
+
+    name: str
+    same_as: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image: digest of its pixels, index of its class, name in the source, encoded bytes."""
+
+    id: str
+    label: int
+    name: str
+    data: bytes
+
+
+class Dataset(BaseModel):
+    """A prepared dataset: where it is and what `cnn.data.preparation.prepare` found.
+
+    ``classes`` are in the order of the labels; ``counts`` is the number of images of each class in each split that
+    exists; ``split_origin`` says in a sentence or two how the splits were made; ``caveats`` are sentences that a
+    reader of any figure must know about the data.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    classes: tuple[str, ...]
+    counts: dict[str, dict[str, int]]
+    split_origin: str
+    left_out: tuple[LeftOut, ...]
+    duplicates: tuple[Duplicate, ...]
+    caveats: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Dataset":
+        """The dataset that was prepared in ``folder``.
+
+        Raises:
+            UserError: there is none.
+        """
+        try:
+            report = json.loads((Path(folder) / REPORT).read_text(encoding="utf-8"))
+            return cls(folder=Path(folder), **report)
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{folder}: expected a prepared dataset, found no readable {REPORT}: prepare it again."
+            ) from error
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Which of train, validation and test there are, in this order."""
+        return tuple(self.counts)
+
+    def path(self, split: str) -> Path:
+        """The Parquet file of a split."""
+        return self.folder / f"{split}.parquet"
+
+    def digest(self) -> str:
+        """SHA-256 of the content: images, labels, names and classes of each split, but not the report's sentences."""
+        return text_digest(*(part for split in self.splits for part in (split, file_digest(self.path(split)))))
+
+    def _table(self, split: str) -> pq.ParquetFile:
+        return pq.ParquetFile(self.path(split), pre_buffer=False, buffer_size=1 << 20)
+
+    def rows(self, split: str) -> Iterator[Row]:
+        """The images of a split in their fixed order; only a few are in memory at a time."""
+        with self._table(split) as table:
+            for batch in table.iter_batches(_ROWS_AT_A_TIME):
+                for row in batch.to_pylist():
+                    yield Row(row["id"], row["label"], row["image"]["path"], row["image"]["bytes"])
+
+    def ids_and_labels(self, split: str) -> tuple[list[str], NDArray[np.int64]]:
+        """Ids and labels, (n,), of a split in the order of `rows`, without reading the images."""
+        with self._table(split) as table:
+            columns = table.read(columns=["id", "label"])
+        return columns["id"].to_pylist(), columns["label"].to_numpy()
+
+    def names(self, split: str) -> list[str]:
+        """Names in the source of a split's images in the order of `rows`, without reading the images."""
+        with self._table(split) as table:
+            return table.read(columns=["image.path"]).flatten()["image.path"].to_pylist()
+
+
+def _schema(classes: tuple[str, ...]) -> pa.Schema:
+    """The columns; their meaning in the metadata is what the ``datasets`` library reads (``Features``)."""
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(classes), "_type": "ClassLabel"},
+        "id": {"dtype": "string", "_type": "Value"},
+    }
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([("image", image), ("label", pa.int64()), ("id", pa.string())])
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+class SplitWriter:
+    """The Parquet file of a split, to which rows are added one by one; they are written in groups of 64."""
+
+    def __init__(self, path: Path, classes: tuple[str, ...]) -> None:
+        # encoded images neither compress nor repeat
+        options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+        self._writer = pq.ParquetWriter(path, _schema(classes), **options)
+        self._rows: list[dict[str, object]] = []
+
+    def add(self, row: Row) -> None:
+        image = {"bytes": row.data, "path": row.name}
+        self._rows.append({"image": image, "label": row.label, "id": row.id})
+        if len(self._rows) == _ROWS_PER_GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._writer.schema))
+        self._rows = []

@@ -1,0 +1,224 @@
+"""Downloads of catalogued files: a mirror is tried first, a broken download resumed, and every file verified."""
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import requests
+
+from cnn.data.catalog import CatalogFile
+from cnn.support.errors import TransientError, UserError
+from cnn.support.files import atomic_file, file_digest, locked
+from cnn.support.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+#: Seconds in which all addresses together have to respond to `probe`.
+PROBE_SECONDS = 10.0
+_TIMEOUT = (5.0, 15.0)  # seconds to connect, and between two blocks of data
+_BLOCK = 1 << 18
+
+
+class DownloadError(Exception):
+    """One address did not give the file; ``transient`` says whether it may do so later."""
+
+    def __init__(self, reason: str, transient: bool = False) -> None:
+        super().__init__(reason)
+        self.transient = transient
+
+
+def _rejection(response: requests.Response) -> DownloadError:
+    busy = response.status_code == requests.codes.too_many_requests
+    return DownloadError(f"HTTP {response.status_code}", transient=busy or response.status_code >= 500)
+
+
+def is_url(address: str) -> bool:
+    """Whether an address is a URL and not a path.
+
+    >>> is_url("https://example.org/a.zip"), is_url("photos/http/a.zip")
+    (True, False)
+    """
+    return address.startswith(("http://", "https://"))
+
+
+def addresses(file: CatalogFile, mirror: str | None) -> list[str]:
+    """Where to look for ``file``, in order: in the mirror (a folder or a URL), then at the catalog's addresses.
+
+    >>> addresses(CatalogFile("a.zip", ("https://example.org/a.zip",), "sha1", "0"), "http://localhost:1/x/")
+    ['http://localhost:1/x/a.zip', 'https://example.org/a.zip']
+    """
+    first = [f"{mirror.rstrip('/')}/{file.name}"] if mirror else []
+    return first + list(file.addresses)
+
+
+def describe_failure(error: OSError) -> str:
+    """Why a file or an address could not be read, as the end of a sentence.
+
+    >>> describe_failure(requests.Timeout()), describe_failure(FileNotFoundError(2, "No such file or directory"))
+    ('no response in time', 'No such file or directory')
+    """
+    if isinstance(error, requests.Timeout):
+        return "no response in time"
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke"
+    if isinstance(error, requests.ConnectionError):
+        return "the server cannot be reached"
+    return error.strerror or str(error)
+
+
+def _probe_one(address: str) -> DownloadError | None:
+    if not is_url(address):
+        return None if Path(address).expanduser().is_file() else DownloadError("no such file")
+    try:
+        with requests.get(address, stream=True, timeout=_TIMEOUT) as response:
+            return None if response.ok else _rejection(response)
+    except requests.RequestException as error:
+        return DownloadError(describe_failure(error), transient=True)
+
+
+def probe(candidates: Iterable[str]) -> dict[str, DownloadError | None]:
+    """Ask all addresses at once whether they have their file: None, or why not. Takes `PROBE_SECONDS` at most.
+
+    >>> probe(["/no/such/file"])
+    {'/no/such/file': DownloadError('no such file')}
+    """
+    late = DownloadError(f"no response within {PROBE_SECONDS:g} s", transient=True)
+    results: dict[str, DownloadError | None] = dict.fromkeys(candidates, late)
+    threads = [
+        # daemon threads: a name look-up that hangs must not keep the process from ending
+        threading.Thread(target=lambda a=address: results.__setitem__(a, _probe_one(a)), daemon=True)
+        for address in results
+    ]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + PROBE_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return dict(results)
+
+
+def _is_downloaded(file: CatalogFile, folder: Path) -> bool:
+    path = folder / file.name
+    return path.is_file() and file_digest(path, file.algorithm) == file.digest
+
+
+def available(files: Sequence[CatalogFile], folder: Path, mirror: str | None) -> list[CatalogFile]:
+    """Those of ``files`` that are intact in ``folder``, or that some address has now."""
+    present = [file for file in files if _is_downloaded(file, folder)]
+    results = probe(address for file in files if file not in present for address in addresses(file, mirror))
+    return [file for file in files if file in present or None in map(results.get, addresses(file, mirror))]
+
+
+def _receive(response: requests.Response, file: CatalogFile, partial: Path, advance: Callable[[int], None]) -> None:
+    resumed = response.status_code == requests.codes.partial_content
+    with partial.open("ab" if resumed else "wb") as out:
+        advance(out.tell())
+        for block in response.iter_content(_BLOCK):
+            out.write(block)
+            advance(len(block))
+            if file.size and out.tell() > file.size:
+                return  # it is another file, and may be endless
+
+
+def _download(address: str, file: CatalogFile, partial: Path) -> None:
+    """Download what is missing from ``partial``, or all of it if the server cannot resume."""
+    present = partial.stat().st_size if partial.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={present}-"} if present else {})
+    try:
+        with requests.get(address, stream=True, headers=headers, timeout=_TIMEOUT) as response:
+            if response.status_code == requests.codes.requested_range_not_satisfiable:
+                return  # nothing is missing: the digest decides
+            if not response.ok:
+                raise _rejection(response)
+            expected = int(response.headers.get("Content-Length", 0)) + present
+            with progress_bar(f"downloading {file.name}", expected or file.size, "B") as advance:
+                _receive(response, file, partial, advance)
+    except requests.RequestException as error:
+        reason = f"{describe_failure(error)}; the next attempt resumes this download"
+        raise DownloadError(reason, transient=True) from error
+
+
+def _verify(path: Path, file: CatalogFile) -> None:
+    size = path.stat().st_size
+    if file.size not in (None, size):
+        raise DownloadError(f"size mismatch: expected {file.size:,} bytes, received {size:,}")
+    digest = file_digest(path, file.algorithm)
+    if digest != file.digest:
+        expected, found = f"{file.digest[:12]}…", f"{digest[:12]}… ({size:,} bytes)"
+        raise DownloadError(f"checksum mismatch: expected {file.algorithm} {expected}, found {found}")
+
+
+def _copy_verified(source: Path, file: CatalogFile, target: Path) -> None:
+    with atomic_file(target) as temporary:
+        try:
+            shutil.copyfile(source, temporary)
+        except PermissionError as error:
+            raise DownloadError(describe_failure(error)) from error
+        _verify(temporary, file)
+
+
+def _download_verified(address: str, file: CatalogFile, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.partial")
+    resumed = partial.exists()
+    _download(address, file, partial)
+    try:
+        _verify(partial, file)
+    except DownloadError:
+        partial.unlink()
+        if not resumed:
+            raise
+        _download_verified(address, file, target)  # the old part may have been another file's: start again
+    else:
+        partial.replace(target)
+
+
+def _fetch_from(address: str, file: CatalogFile, folder: Path) -> None:
+    with locked(folder):
+        if _is_downloaded(file, folder):
+            return  # another process was faster
+        if is_url(address):
+            _download_verified(address, file, folder / file.name)
+        else:
+            _copy_verified(Path(address).expanduser(), file, folder / file.name)
+
+
+def fetch(files: Sequence[CatalogFile], folder: Path, mirror: str | None, advice: str) -> Path:
+    """Download or copy the first of ``files`` that is available into ``folder`` and verify it.
+
+    Args:
+        files: alternatives, in the order of preference.
+        folder: where the file is kept; an intact file that is there already is used as it is.
+        mirror: a folder or a URL that is tried before the catalog's addresses.
+        advice: what the user can do when nothing is available, as a sentence; the error ends with it.
+
+    Raises:
+        UserError: no address has a file that passes verification; names each address that was tried and why it failed.
+            A `TransientError` if one of them may have it later.
+    """
+    for file in files:
+        if _is_downloaded(file, folder):
+            return folder / file.name
+    folder.mkdir(parents=True, exist_ok=True)
+    results = probe(address for file in files for address in addresses(file, mirror))
+    failures: dict[str, DownloadError] = {}
+    for file in files:
+        for address in addresses(file, mirror):
+            try:
+                if failure := results[address]:
+                    raise failure
+                _fetch_from(address, file, folder)
+            except DownloadError as failure:
+                logger.warning("%s: %s", address, failure)
+                failures[address] = failure
+            else:
+                logger.info("%s: downloaded from %s and verified", file.name, address)
+                return folder / file.name
+    error = TransientError if any(failure.transient for failure in failures.values()) else UserError
+    names = " or ".join(file.name for file in files)
+    tried = "; ".join(f"{address} ({failure})" for address, failure in failures.items()) or "no address"
+    raise error(f"{names} could not be downloaded: tried {tried}. {advice}")

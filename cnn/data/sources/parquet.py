@@ -1,0 +1,101 @@
+"""Parquet files in the Hugging Face image convention: ``image`` struct<bytes, path>, ``label`` (index or name)."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cnn.data.sources.folders import image_files
+from cnn.data.sources.layout import SourceFile, in_reading_order, split_of
+from cnn.data.sources.source import Source, SourceImage, class_name, raise_if_from_system
+from cnn.support.errors import UserError
+from cnn.support.files import printable
+
+_SUFFIX = ".parquet"
+_ROWS_AT_A_TIME = 16
+_COLUMN_TYPES = {
+    "image": r"struct<.*bytes: (large_)?binary",
+    "label": r"u?int\d|(large_)?string|dictionary<values=(large_)?string",
+}
+
+
+class ParquetSource(Source):
+    """A Parquet file, or a folder of some; the split is the word that a file's name begins with."""
+
+    @classmethod
+    def matches(cls, path: Path, names: Sequence[str]) -> bool:
+        return any(name.lower().endswith(_SUFFIX) for name in names)
+
+    @cached_property
+    def _files(self) -> list[SourceFile]:
+        names = [self.path.name]
+        if self.path.is_dir():
+            names = [name for name in image_files(self.path) if name.lower().endswith(_SUFFIX)]
+        files = [SourceFile(name, split_of(PurePosixPath(name).name), "") for name in names]
+        strays = [file.name for file in files if file.split is None]
+        if 0 < len(strays) < len(files):
+            raise UserError(
+                f"{self.path / strays[0]}: expected a name that begins with train, validation or test, "
+                "like those of the files beside it: rename it or move it away."
+            )
+        return in_reading_order(files)
+
+    def _count(self) -> Counter[tuple[str | None, str | None]]:
+        return Counter((file.split, label) for file in self._files for label, _ in self._rows(file, ["label"]))
+
+    def _read(self) -> Iterator[SourceImage]:
+        for file in self._files:
+            name = printable(PurePosixPath(file.name).name)
+            for number, (label, data) in enumerate(self._rows(file, ["image.bytes", "label"]), start=1):
+                yield SourceImage(f"{name} row {number}", label, file.split, data)
+
+    def _rows(self, file: SourceFile, columns: list[str]) -> Iterator[tuple[str | None, bytes]]:
+        """Class name and encoded image of each row; no image if ``columns`` do not name it."""
+        path = self.path / file.name if self.path.is_dir() else self.path
+        # without pre-buffering, pages and not row groups are in memory
+        with _refusing_damage(path), pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
+            _require_columns(path, table.schema_arrow)
+            names = _class_names(table.schema_arrow)
+            for batch in table.iter_batches(_ROWS_AT_A_TIME, columns=columns):
+                for row in batch.to_pylist():
+                    yield _label_of(row, names), (row.get("image") or {}).get("bytes") or b""
+
+
+@contextmanager
+def _refusing_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise_if_from_system(error)
+        raise UserError(
+            f"{path}: expected a whole Parquet file, found damage ({error}): copy or download it again."
+        ) from error
+
+
+def _require_columns(path: Path, schema: pa.Schema) -> None:
+    found = {field.name: str(field.type) for field in schema}
+    if not all(re.match(pattern, found.get(name, "")) for name, pattern in _COLUMN_TYPES.items()):
+        columns = ", ".join(f"{name} ({type_})" for name, type_ in found.items())
+        raise UserError(
+            f"{path}: expected the columns image (struct<bytes, path>) and label (whole number or string), "
+            f"found {columns[:200]}: convert it first."
+        )
+
+
+def _class_names(schema: pa.Schema) -> list[str]:
+    """What Hugging Face's metadata calls the labels 0, 1, …; empty without such metadata."""
+    try:
+        return json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]["label"]["names"]
+    except (KeyError, TypeError):
+        return []
+
+
+def _label_of(row: dict[str, Any], names: list[str]) -> str | None:
+    return class_name(row["label"], names) if isinstance(row["label"], int) else row["label"]

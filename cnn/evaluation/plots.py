@@ -1,0 +1,129 @@
+"""Plots: learning curves, confusion matrices and image grids, as matplotlib figures without a screen."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from cnn.support.files import atomic_file
+from cnn.training.checkpoints import Epoch
+from cnn.training.metrics import Confusion
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DOTS_PER_INCH = 110
+_NOTE_CHARACTERS_PER_INCH, _NOTE_INCHES_PER_LINE = 18, 0.15  # at 7 points
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """An empty figure, in inches."""
+    from matplotlib.figure import Figure  # takes half a second, and a cached run draws nothing
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: "Figure", path: Path, notes: Sequence[str] = ()) -> None:
+    """Write a figure as PNG, with notes in small print below it."""
+    if notes:
+        characters = int(figure.get_figwidth() * _NOTE_CHARACTERS_PER_INCH)
+        lines = [line for note in notes for line in wrap(note, characters)]
+        figure.set_figheight(figure.get_figheight() + _NOTE_INCHES_PER_LINE * len(lines))
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
+
+
+def learning_curves(history: Sequence[Epoch], kept: int) -> "Figure":
+    """Loss, accuracy and F1 over the epochs of all stages; a line marks the one that was kept."""
+    figure = _figure(10, 3.6)
+    axes: list[Axes] = list(figure.subplots(1, 3))
+    numbers = np.arange(len(history))
+    for axis, name in zip(axes, ("loss", "accuracy", "f1"), strict=True):
+        for side, style in (("train", "--"), ("validation", "-")):
+            values = [epoch.get(f"{side}_{name}", np.nan) for epoch in history]
+            if not np.isnan(values).all():
+                axis.plot(numbers, values, style, marker=".", label=side)
+        axis.axvline(kept, color="grey", linewidth=0.8, linestyle=":")
+        axis.set(title="F1" if name == "f1" else name, xlabel="epoch (0: before training)")
+        if name != "loss":
+            axis.set_ylim(0, 1.02)
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False)
+    return figure
+
+
+def comparison_curves(histories: Mapping[str, Sequence[Epoch]]) -> "Figure":
+    """Validation accuracy and training loss of several networks, over epochs and over the seconds these took.
+
+    Args:
+        histories: name → epochs, each with ``seconds``; ``train_loss`` may be missing before training.
+    """
+    figure = _figure(12, 7.2)
+    grid = figure.subplots(2, 2, sharex="col", sharey="row")
+    for history in histories.values():
+        times = (np.arange(len(history)), np.cumsum([epoch["seconds"] for epoch in history]))
+        for row, measure in zip(grid, ("validation_accuracy", "train_loss"), strict=True):
+            values = [epoch.get(measure, np.nan) for epoch in history]
+            for axis, time in zip(row, times, strict=True):
+                axis.plot(time, values, marker=".")
+    for axis in grid.flat:
+        axis.grid(alpha=0.3)
+        axis.tick_params(labelbottom=True, labelleft=True)
+        axis.xaxis.set_major_formatter("{x:,g}")
+    for row, measure in zip(grid, ("validation accuracy", "training loss"), strict=True):
+        row[0].set(ylabel=measure, xlabel="epoch (0: before training)")
+        row[0].xaxis.get_major_locator().set_params(integer=True)
+        row[1].set(ylabel=measure, xlabel="seconds of training and evaluation")
+    figure.legend(grid[0, 0].lines, list(histories), loc="outside right upper", frameon=False)
+    return figure
+
+
+def confusion_plot(confusions: dict[str, Confusion], classes: Sequence[str]) -> "Figure":
+    """One matrix per split, counts written into the cells; rows are the labels."""
+    side = max(3.6, 0.7 * len(classes) + 2)
+    figure = _figure(side * len(confusions), side)
+    axes = np.atleast_1d(figure.subplots(1, len(confusions)))
+    for axis, (split, confusion) in zip(axes, confusions.items(), strict=True):
+        shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(confusion):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
+        ticks = range(len(classes))
+        axis.set_xticks(ticks, classes, rotation=30, ha="right")
+        axis.set_yticks(ticks, classes)
+        axis.set(title=f"{split}: {confusion.sum():,} images", xlabel="prediction", ylabel="label")
+    return figure
+
+
+def image_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> "Figure":
+    """Images with captions, one titled row each; rows may differ in length."""
+    columns = max(1, *(len(row) for row in rows.values()))
+    figure = _figure(1.75 * columns, 2.25 * len(rows))
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, (title, items) in zip(parts, rows.items(), strict=True):
+        part.suptitle(title, fontsize=10, x=0.01, ha="left")
+        for axis, item in zip(np.atleast_1d(part.subplots(1, columns)), [*items, *[None] * columns], strict=False):
+            axis.axis("off")
+            if item:
+                axis.imshow(item[0])
+                axis.set_title(item[1], fontsize=7)
+    return figure
+
+
+def seen_by_network(image: Image.Image, crop: Image.Image, caption: str) -> "Figure":
+    """The notebook's ``classify_hotdog`` plot: the image, and beside it what the network sees."""
+    figure = _figure(8, 4)
+    shown = {"image": image, "what the network sees": crop}
+    for axis, (title, pixels) in zip(figure.subplots(1, 2), shown.items(), strict=True):
+        axis.imshow(pixels)
+        axis.set_title(title, fontsize=9)
+        axis.axis("off")
+    figure.suptitle(caption)
+    return figure

@@ -1,0 +1,142 @@
+"""The report of a checkpoint: metrics, predictions, curves, confusion matrices and example images in one folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from cnn.data.datasets import Dataset
+from cnn.data.images import Preprocessing, center_view, decode
+from cnn.evaluation.classifier import Classifier
+from cnn.evaluation.plots import confusion_plot, image_grid, learning_curves, save_figure
+from cnn.evaluation.predictions import Metrics, Predictions, load_predictions, predict_split, save_predictions
+from cnn.support.backend import CPU, Devices
+from cnn.support.files import atomic_folder, file_digest
+from cnn.training.checkpoints import Epoch, checkpoint_file, load_checkpoint
+from cnn.training.metrics import positive_class
+
+METRICS_FILE, HISTORY_FILE = "metrics.json", "history.parquet"
+_EXAMPLES = 8
+
+#: Images with captions.
+Captioned = list[tuple[Image.Image, str]]
+
+
+class Report(BaseModel):
+    """What ``metrics.json`` of a report's folder holds.
+
+    Attributes:
+        checkpoint: SHA-256 of the checkpoint that was evaluated.
+        parameters: how many the network has.
+        positive: the class of precision, recall and F1; None: they are means over all classes.
+        metrics: metrics of each split.
+        confusion: of each split, counts of class *row* predicted as class *column*.
+        caveats: what a reader of the metrics must know about the data.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    checkpoint: str
+    parameters: int
+    positive: str | None
+    metrics: dict[str, Metrics]
+    confusion: dict[str, list[list[int]]]
+    caveats: tuple[str, ...]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Report":
+        """The report that `evaluate` wrote into a folder."""
+        return cls.model_validate_json((folder / METRICS_FILE).read_text(encoding="utf-8"))
+
+
+def evaluate(
+    checkpoint: Path, dataset: Dataset, folder: Path, *, positive: str | None = None, devices: Devices = CPU
+) -> Report:
+    """Evaluate a saved checkpoint on validation and, once, on test, and fill ``folder`` with the report.
+
+    Writes ``metrics.json`` (`Report`), ``history.parquet`` (an epoch a row), ``predictions-SPLIT.parquet``,
+    ``curves.png``, ``confusion.png`` and ``examples.png``.
+
+    Args:
+        positive: the class of precision, recall and F1; None: ``hotdog`` if there is one, else their mean.
+
+    Raises:
+        UserError: there is no class ``positive``.
+    """
+    trained, index = load_checkpoint(checkpoint), positive_class(dataset.classes, positive)
+    classifier = Classifier.of(trained, devices)
+    evaluated = [split for split in dataset.splits if split != "train"]
+    predictions = {split: predict_split(classifier, dataset, split) for split in evaluated}
+    confusions = {split: found.confusion for split, found in predictions.items()}
+    report = Report(
+        checkpoint=file_digest(checkpoint_file(checkpoint)),
+        parameters=sum(values.size for values in trained.parameters.values()),
+        positive=None if index is None else dataset.classes[index],
+        metrics={split: found.metrics(index) for split, found in predictions.items()},
+        confusion={split: confusion.tolist() for split, confusion in confusions.items()},
+        caveats=dataset.caveats,
+    )
+    figures = {
+        "curves": learning_curves(trained.history, trained.kept),
+        "confusion": confusion_plot(confusions, dataset.classes),
+        "examples": image_grid(_examples(predictions, dataset, classifier.preprocessing)),
+    }
+    with atomic_folder(folder) as temporary:
+        (temporary / METRICS_FILE).write_text(report.model_dump_json(indent=2), encoding="utf-8")
+        pq.write_table(history_table(trained.history), temporary / HISTORY_FILE)
+        for split, found in predictions.items():
+            save_predictions(predictions_file(temporary, split), found, dataset.classes)
+        for name, figure in figures.items():
+            save_figure(figure, temporary / f"{name}.png", dataset.caveats)
+    return report
+
+
+def predictions_file(report: Path, split: str) -> Path:
+    """Where a report's folder keeps the predictions on a split."""
+    return report / f"predictions-{split}.parquet"
+
+
+def read_predictions(report: Path, split: str, classes: Sequence[str]) -> Predictions:
+    """The predictions on a split that a report's folder holds."""
+    return load_predictions(predictions_file(report, split), classes)
+
+
+def history_table(epochs: Sequence[Epoch]) -> pa.Table:
+    """Epochs as a table, an epoch a row; what some do not have is null there.
+
+    >>> history_table([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])["train_loss"].to_pylist()
+    [None, 0.5]
+    """
+    names = dict.fromkeys(name for epoch in epochs for name in epoch)
+    return pa.table({name: [epoch.get(name) for epoch in epochs] for name in names})
+
+
+def captioned(
+    chosen: Mapping[str, tuple[Predictions, list[int]]],
+    dataset: Dataset,
+    split: str,
+    show: Callable[[Image.Image], Image.Image],
+) -> dict[str, Captioned]:
+    """Under each name the images of the chosen predictions, as ``show`` makes them, with captions; reads once."""
+    wanted = {found.ids[number] for found, numbers in chosen.values() for number in numbers}
+    images = {row.id: show(decode(row.data)) for row in dataset.rows(split) if row.id in wanted}
+    return {
+        name: [(images[found.ids[number]], found.caption(number, dataset.classes)) for number in numbers]
+        for name, (found, numbers) in chosen.items()
+    }
+
+
+def _examples(
+    predictions: dict[str, Predictions], dataset: Dataset, preprocessing: Preprocessing
+) -> dict[str, Captioned]:
+    """The most confident correct and wrong predictions on the last split there is, as titled rows of crops."""
+    split, found = list(predictions.items())[-1]
+    titles = {True: f"{split}: correct, most confident", False: f"{split}: wrong, most confident"}
+    chosen = {
+        title: (found, found.most_confident(correct=correct, count=_EXAMPLES)) for correct, title in titles.items()
+    }
+    rows = captioned(chosen, dataset, split, lambda image: center_view(image, preprocessing))
+    return {title: items for title, items in rows.items() if items}

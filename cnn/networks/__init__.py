@@ -1,0 +1,1 @@
+"""Networks: their layers, their pretrained weights, what their parameters start from, how they run."""

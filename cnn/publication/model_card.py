@@ -1,0 +1,160 @@
+"""The model card: what a published version is, in words for people, and the same figures as tables."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from cnn.data.images import Preprocessing
+from cnn.evaluation.comparison import Comparison
+from cnn.evaluation.predictions import Metrics
+from cnn.evaluation.report import HISTORY_FILE
+from cnn.networks.architectures import PRETRAINED
+from cnn.publication.manifest import CHAMPION_FILE, Champion, Lineage, Manifest
+
+_EPOCH_COLUMNS = ("stage", "epoch", "train_loss", "train_accuracy", "validation_accuracy", "validation_f1")
+
+
+def metrics_rows(metrics: Mapping[str, Metrics]) -> list[dict[str, str]]:
+    """Metrics as table rows, one per split.
+
+    >>> metrics_rows({"test": Metrics(accuracy=1, precision=1, recall=1, f1=0.875, images=8)})[0]["f1"]
+    '0.875'
+    """
+    return [
+        {"split": split}
+        | {name: f"{value:,}" if name == "images" else f"{value:.3f}" for name, value in values.model_dump().items()}
+        for split, values in metrics.items()
+    ]
+
+
+def history_rows(version: Path) -> list[dict[str, str]]:
+    """The epochs of a published version as table rows for people; ``history.parquet`` has all their figures."""
+    history = pq.read_table(version / HISTORY_FILE)
+    names = [name for name in _EPOCH_COLUMNS if name in history.column_names]
+    return [
+        {name.replace("_", " "): _figure(epoch[name]) for name in names} for epoch in history.select(names).to_pylist()
+    ]
+
+
+def _figure(value: float | None) -> str:
+    """A figure for people, with decimals only if it may have some.
+
+    >>> _figure(3), _figure(0.25), _figure(None)
+    ('3', '0.2500', '')
+    """
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def summary(version: Path) -> str:
+    """What a run prints at its end: metrics, where the model is, whether it is the champion."""
+    manifest = Manifest.open(version)
+    lines = _columns(metrics_rows(manifest.metrics))
+    if compared := Comparison.find(version):
+        table = compared.table()
+        lines += [
+            "",
+            *_columns([{"": title} | {row["architecture"]: row[title] for row in table} for title in table[0]])[1:],
+        ]
+    champion = Champion.model_validate_json((version.parent / CHAMPION_FILE).read_text(encoding="utf-8")).version
+    ending = [f"{manifest.name} {version.name} {_standing(manifest, champion)}", f"Model: {version}"]
+    return "\n".join(["", *lines, "", *ending, *_untested(manifest), *manifest.lineage.notes])
+
+
+def _standing(manifest: Manifest, champion: str) -> str:
+    """Whether a version is the champion, and why, unless that has changed since it was published."""
+    is_champion = manifest.version == champion
+    if is_champion == manifest.promoted:
+        return f"is {'' if is_champion else 'not '}the champion. {manifest.reason}"
+    return "has become the champion since." if is_champion else f"is no longer the champion: {champion} is."
+
+
+def _columns(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """A table of text in right-aligned columns, its first line the titles.
+
+    >>> _columns([{"a": "def", "bc": "g"}])
+    ['  a  bc', 'def   g']
+    """
+    table = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in table]
+
+
+def _untested(manifest: Manifest) -> list[str]:
+    return [] if "test" in manifest.metrics else ["The data has no test split, so there are no test metrics."]
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    header = list(rows[0])
+    lines = [header, ["---"] * len(header), *([row[name] for name in header] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _origin(lineage: Lineage, software: Mapping[str, str]) -> str:
+    mxnet = next((version for name, version in software.items() if name.startswith("mxnet")), "of unknown version")
+    data, weights = lineage.data, lineage.weights
+    start = f"{weights.source}, sha256 `{weights.digest[:16]}…`" if weights else "random, by the seed"
+    counts = "; ".join(
+        f"{split}: " + ", ".join(f"{count:,} {label}" for label, count in labels.items())
+        for split, labels in data.counts.items()
+    )
+    return f"""- Data: {data.source} ({counts}). {data.split_origin}
+- Left out: {data.left_out} files that could not be used, {data.duplicates} that are in two splits.
+- Weights at the start: {start}
+- Recipe `{lineage.recipe}`, random seed {lineage.seed}, trained on {lineage.device} with MXNet {mxnet}; \
+`manifest.json` holds every setting and every digest."""
+
+
+def _usage(preprocessing: Preprocessing, mirrored_mean: bool) -> str:
+    scaled = "each image stretched to 0…1"
+    if preprocessing.mean and preprocessing.std:
+        mean, std = ([round(value, 3) for value in values] for values in (preprocessing.mean, preprocessing.std))
+        scaled = f"/255, mean {mean}, std {std}"
+    mean_of = ""
+    if mirrored_mean:
+        mean_of = (
+            ", the mean of those for the image and for its mirror image "
+            "(symbol and ONNX do this themselves; with the `.params` alone, run the network on both)"
+        )
+    return f"""Input: the shorter side resized to {preprocessing.short_side} px, the middle {preprocessing.crop} × \
+{preprocessing.crop} px, RGB, {scaled}. Output: logits in the order of `classes.json`{mean_of}."""
+
+
+def model_card(manifest: Manifest, comparison: Comparison | None) -> str:
+    """Markdown from a manifest, and from the comparison that the network is the best of, if there was one.
+
+    A paragraph is a line: the Prefect UI breaks lines where the text does.
+    """
+    about = f"of the class {manifest.positive}" if manifest.positive else "means over all classes"
+    notes = "".join(f"\n> {note}\n" for note in manifest.lineage.notes)
+    architecture, classes = manifest.network.architecture, len(manifest.classes)
+    compared = f"\n{_table(comparison.table())}\n" if comparison else ""
+    zoo = f" (and `gluon.model_zoo.vision.squeezenet1_1(classes={classes})`)" if manifest.network == PRETRAINED else ""
+    return f"""# {manifest.name} {manifest.version}
+{notes}
+Network `{architecture}` that distinguishes: {", ".join(manifest.classes)}. Published {manifest.created}.
+
+{_table(metrics_rows(manifest.metrics))}
+{compared}
+Precision, recall and F1 are {about}. Epoch and network were chosen on validation. {" ".join(_untested(manifest))}
+
+**Champion:** {"yes" if manifest.promoted else "no"}. {manifest.reason}
+
+## Where it comes from
+
+{_origin(manifest.lineage, manifest.software)}
+
+## Use
+
+    python -m cnn classify --name {manifest.name} IMAGE
+
+{_usage(manifest.network.preprocessing, manifest.network.mirrored_mean)} \
+`{architecture}.params` loads into `cnn.networks.architectures.{architecture}({classes})`{zoo}, \
+`{architecture}-symbol.json` with `{architecture}-0000.params` into `gluon.SymbolBlock.imports`, \
+`{architecture}.onnx` into onnxruntime.
+
+## Limits
+
+It knows only these classes and predicts one of them whatever the image shows. Its metrics hold for images like those \
+it was trained on.
+"""

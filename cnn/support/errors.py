@@ -1,0 +1,36 @@
+"""The exceptions for mistakes of the user and failures of the world, and validation errors in words."""
+
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+
+class UserError(Exception):
+    """A sentence for the user: what is wrong, what was expected, what was found, what to do next.
+
+    Whoever catches it prints it without a traceback and exits with a non-zero status.
+    """
+
+
+class TransientError(UserError):
+    """A `UserError` whose cause may go away by itself, such as a network that is down: a retry can succeed."""
+
+
+def describe_validation(error: ValidationError, title: Callable[[str], str] = str) -> str:
+    """Pydantic's error as ``SETTING VALUE: what is wrong with it`` for each setting, in pydantic's own words.
+
+    ``title`` maps a setting's name to what the user knows it by.
+
+    >>> from pydantic import TypeAdapter
+    >>> try:
+    ...     TypeAdapter(int).validate_python("many")
+    ... except ValidationError as error:
+    ...     describe_validation(error)
+    'Input should be a valid integer, unable to parse string as an integer'
+    """
+    sentences: dict[tuple[str, ...], str] = {}
+    for problem in error.errors():
+        names = tuple(title(part) for part in problem["loc"] if isinstance(part, str))
+        message = problem["msg"].removeprefix("Value error, ")
+        sentences[names] = f"{'.'.join(names)} {problem['input']}: {message}" if names else message
+    return "; ".join(sentences.values())

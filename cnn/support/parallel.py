@@ -1,0 +1,44 @@
+"""Work on several threads with a bounded number of items in flight: memory does not grow with the data."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from cnn.support.backend import physical_cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 32) -> Iterator[Result]:
+    """``map`` on one thread per physical core: results in the order of the items, at most ``ahead`` items in flight.
+
+    Threads suffice, since Pillow, numpy, pyarrow and MXNet release Python's global lock while they compute.
+
+    >>> list(ordered_map(str.upper, "abc", ahead=2))
+    ['A', 'B', 'C']
+    """
+    pool = ThreadPoolExecutor(physical_cores(), thread_name_prefix="cnn")
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Consecutive items in lists of ``size``; the last may be shorter (``itertools.batched`` of Python 3.12).
+
+    >>> list(in_groups("abc", 2))
+    [['a', 'b'], ['c']]
+    """
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group

@@ -1,0 +1,1 @@
+"""Training: recipes, inputs and batches, the loop, checkpoints. `transfer` and `scratch` compose all of it."""

@@ -1,0 +1,127 @@
+"""Checkpoints: parameters with the history of their training, written whole or not at all. Nothing is pickled."""
+
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.networks.architectures import PRETRAINED, NetworkConfig
+from cnn.networks.weights import read_weights
+from cnn.support.files import atomic_file
+
+Arrays = dict[str, NDArray[Any]]
+#: One epoch: its number (0: before training), loss, and metrics of training and validation images.
+Epoch = dict[str, float]
+#: What an epoch took: ``seconds`` in all, ``training_seconds`` without the evaluation after it, and the share of the
+#: latter spent ``outside_network``. Kept apart, because it differs where all else is the same.
+Timing = dict[str, float]
+
+_PARAMETERS, _TIMINGS = "checkpoint.npz", "timings.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network: what it is, its parameters by structural name, and the epochs of all stages that led to them."""
+
+    network: NetworkConfig
+    classes: tuple[str, ...]
+    parameters: Arrays
+    history: tuple[Epoch, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    #: which row of the history the parameters are of
+    kept: int = 0
+
+
+@dataclass
+class TrainingState:
+    """Everything a stage needs to resume after ``epochs_done`` as if it had never stopped."""
+
+    current: Arrays
+    optimizer: Arrays
+    best: Arrays
+    history: list[Epoch] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
+    epochs_done: int = 0
+    steps_done: int = 0
+
+
+def pretrained(path: str | Path) -> Checkpoint:
+    """SqueezeNet 1.1 as a file of pretrained weights has it: a checkpoint without a history.
+
+    Raises:
+        UserError: the file cannot be read or does not hold SqueezeNet 1.1's parameters.
+    """
+    return Checkpoint(PRETRAINED, (), read_weights(Path(path)))
+
+
+def _save(path: Path, groups: dict[str, Arrays], facts: dict[str, Any]) -> None:
+    arrays = {f"{group}/{name}": array for group, members in groups.items() for name, array in members.items()}
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
+
+
+def _load(path: Path) -> tuple[dict[str, Arrays], dict[str, Any]]:
+    groups: dict[str, Arrays] = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for key in archive.files:
+            if "/" in key:
+                group, _, name = key.partition("/")
+                groups.setdefault(group, {})[name] = archive[key]
+        return groups, json.loads(str(archive["facts"]))
+
+
+def save_parameters(path: Path, parameters: Arrays) -> None:
+    """Write parameters alone, as a plain ``.npz``."""
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **parameters)
+
+
+def checkpoint_file(folder: Path) -> Path:
+    """The file of a checkpoint's folder whose bytes are the same whenever parameters and history are."""
+    return folder / _PARAMETERS
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint into a folder; timings have a file of their own, see `checkpoint_file`."""
+    with atomic_file(folder / _TIMINGS) as temporary:
+        temporary.write_text(json.dumps(checkpoint.timings), encoding="utf-8")
+    facts = {
+        "network": checkpoint.network.model_dump(mode="json"),
+        "classes": checkpoint.classes,
+        "history": checkpoint.history,
+        "kept": checkpoint.kept,
+    }
+    _save(checkpoint_file(folder), {"parameters": checkpoint.parameters}, facts)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read what `save_checkpoint` wrote."""
+    groups, facts = _load(checkpoint_file(folder))
+    return Checkpoint(
+        network=NetworkConfig(**facts["network"]),
+        classes=tuple(facts["classes"]),
+        parameters=groups["parameters"],
+        history=tuple(facts["history"]),
+        timings=tuple(json.loads((folder / _TIMINGS).read_text(encoding="utf-8"))),
+        kept=facts["kept"],
+    )
+
+
+def save_state(path: Path, state: TrainingState) -> None:
+    """Write a training state, replacing the earlier one in a single step."""
+    groups = {"current": state.current, "optimizer": state.optimizer, "best": state.best}
+    facts = {name: getattr(state, name) for name in ("history", "timings", "epochs_done", "steps_done")}
+    _save(path, groups, facts)
+
+
+def load_state(path: Path) -> TrainingState | None:
+    """Read what `save_state` wrote; None if there is nothing, or nothing whole."""
+    try:
+        groups, facts = _load(path)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return TrainingState(groups["current"], groups.get("optimizer", {}), groups["best"], **facts)

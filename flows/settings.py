@@ -1,0 +1,154 @@
+"""Settings of the flows, written once: command-line flags, the form in the Prefect UI, parameters of deployments."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from cnn.data.catalog import DATASETS
+from cnn.networks.architectures import ARCHITECTURES, ArchitectureName
+from cnn.support.backend import choose_devices
+from cnn.support.errors import UserError, describe_validation
+from cnn.support.files import require_writable
+from cnn.training.hyperparameters import FromScratch, Recipe, Stage
+from cnn.training.recipes import RecipeName, cifar_recipe, hotdog_recipe
+from tasks.fetching import check_weights
+
+MIRROR = "HOTDOG_MIRROR"
+#: A path in which ~ is the user's home.
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
+def _plain_optionals(schema: dict[str, Any]) -> None:
+    """Describe an optional setting by what it may be and not as a choice between that and nothing: forms need it."""
+    for setting in schema["properties"].values():
+        if {"type": "null"} in setting.get("anyOf", []):
+            setting |= next(choice for choice in setting.pop("anyOf") if choice != {"type": "null"})
+            del setting["default"]
+
+
+class FlowSettings(BaseModel):
+    """What all flows share; each flow says what its data may be, and its own settings follow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_plain_optionals)
+
+    data: str
+    recipe: RecipeName = Field("tuned", description="how to train")
+    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|gpu(:\d+(,\d+)*)?)$")] = Field(
+        "auto", description="auto, cpu, gpu, or gpu:0,1 for several"
+    )
+    mirror: str | None = Field(
+        None, description=f"folder or URL that is tried first for every download; or environment variable {MIRROR}"
+    )
+    store: Folder = Field(Path("data"), description="folder for downloads, prepared data, features and checkpoints")
+    models: Folder = Field(Path("artifacts"), description="folder for published model versions")
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")] | None = Field(
+        None, description="name of the model; default: from the data"
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="random seed")
+    min_new: int = Field(
+        0, ge=0, description="train only if so many images are new since the last version; 0: whatever has changed"
+    )
+    notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
+        None, description="Prefect notification block TYPE/NAME that is sent failed, crashed and cancelled runs"
+    )
+
+    @model_validator(mode="after")
+    def _check_recipe(self) -> Self:
+        try:
+            self.make_recipes()
+        except ValidationError as error:
+            raise ValueError(describe_validation(error)) from error
+        return self
+
+    def make_recipes(self) -> Any:
+        """What the settings say of training.
+
+        Raises:
+            ValueError: the recipe does not allow one of the settings.
+        """
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Refuse before any work what cannot work: a GPU that cannot be used, a folder that cannot be written to.
+
+        Raises:
+            UserError: names the setting and what to do.
+        """
+        choose_devices(self.device)
+        require_writable(self.store, "store")
+        require_writable(self.models, "models")
+
+
+class HotdogSettings(FlowSettings):
+    """Train an image classifier from photos by transfer learning, and publish it."""
+
+    data: str = Field(
+        "auto",
+        description="hotdog, hotdog-records, sample (drawn images), auto (hotdog, or else sample), or a path: "
+        "a folder of class folders, a zip of one, a folder with two .rec files, or Parquet",
+    )
+    weights: str = Field(
+        "imagenet",
+        description="imagenet, builtin (learnt from CIFAR-10, comes with the project), random, or a .params, .onnx, "
+        ".pth or .npz file of SqueezeNet 1.1",
+    )
+    epochs: int | None = Field(None, ge=1, le=10_000, description="epochs of the first stage; default: the recipe's")
+    views: int | None = Field(
+        None, ge=1, le=64, description="views of each training image whose features are kept; default: the recipe's"
+    )
+    finetune: int = Field(0, ge=0, le=10_000, description="epochs of a second stage that trains all layers")
+    positive: str | None = Field(None, description="class of the F1 score; default: hotdog, or the mean of all")
+
+    def make_recipes(self) -> Recipe[Stage]:
+        """The recipe with the settings' epochs, views and fine-tuning."""
+        return hotdog_recipe(self.recipe, epochs=self.epochs, views=self.views, finetune=self.finetune)
+
+    def check(self) -> None:
+        """Refuse also a weights file that is not there."""
+        super().check()
+        check_weights(self.weights)
+
+
+class CifarSettings(FlowSettings):
+    """Train several architectures from scratch on small images, compare them, and publish the best."""
+
+    data: str = Field(
+        "cifar10",
+        description="cifar10, or a path: a folder of CIFAR-10 batches (.bin) or the archive of them, a folder of class "
+        "folders, a zip of one, or Parquet; hotdog, hotdog-records and sample, too",
+    )
+    architectures: tuple[Annotated[ArchitectureName, Field(json_schema_extra={"enum": list(ARCHITECTURES)})], ...] = (
+        Field(
+            ("alexnet", "vgg"),
+            min_length=1,
+            description=f"which of {', '.join(ARCHITECTURES)} to train, separated by commas",
+        )
+    )
+    epochs: int | None = Field(None, ge=1, le=10_000, description="default: the recipe's")
+    side: int | None = Field(None, ge=1, le=1024, description="px to which images are resized; default: the recipe's")
+
+    def make_recipes(self) -> dict[str, Recipe[FromScratch]]:
+        """How each architecture is trained."""
+        return {
+            each: cifar_recipe(self.recipe, each, epochs=self.epochs, side=self.side) for each in self.architectures
+        }
+
+
+def model_name(data: str, wanted: str | None) -> str:
+    """Name of the model: as wanted, or from the data; the sample's never is a real model's.
+
+    Raises:
+        UserError: the sample would be published under a name that does not say so.
+
+    >>> model_name("photos/My Pets.zip", None), model_name("hotdog-records", None)
+    ('my-pets', 'hotdog')
+    """
+    if data == "sample":
+        if wanted and not wanted.endswith("-sample"):
+            raise UserError(f"name {wanted}: a model of drawn images needs a name that ends in -sample.")
+        return wanted or "hotdog-sample"
+    if wanted or data in DATASETS:
+        return wanted or data.partition("-")[0]
+    return re.sub(r"[^a-z0-9]+", "-", Path(data).resolve().stem.lower()).strip("-") or "model"

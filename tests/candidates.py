@@ -1,0 +1,59 @@
+"""Trained networks that may be published, small and made by hand, for the tests of several modules."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn.data.datasets import Dataset
+from cnn.data.images import Preprocessing
+from cnn.evaluation.report import evaluate
+from cnn.networks.architectures import NetworkConfig
+from cnn.networks.initializers import random_parameters
+from cnn.publication.manifest import Lineage
+from cnn.publication.publishing import publish
+from cnn.training.checkpoints import Checkpoint, save_checkpoint
+from cnn.training.recipes import hotdog_recipe
+
+#: SqueezeNet for images small enough that a test need not wait.
+SMALL = NetworkConfig(architecture="squeezenet", preprocessing=Preprocessing.whole(32))
+EPOCH = {"stage": 1, "epoch": 0, "validation_accuracy": 0.5, "validation_f1": 0.5}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A candidate: folders of its checkpoint and its report, its dataset and lineage."""
+
+    checkpoint: Path
+    report: Path
+    dataset: Dataset
+    lineage: Lineage
+
+    def publish(self, models: Path, **changes: Any) -> Path:
+        """Publish it as ``food``."""
+        return publish(**({**vars(self), "name": "food", "models": models} | changes))
+
+    def with_lineage(self, **changes: Any) -> "Made":
+        """The same candidate of another lineage."""
+        return replace(self, lineage=Lineage(**dict(self.lineage) | changes))
+
+    def of_other_data(self) -> "Made":
+        """The same candidate as if its dataset had another digest."""
+        return self.with_lineage(data=self.lineage.data.model_copy(update={"digest": "another"}))
+
+
+def make_candidate(folder: Path, dataset: Dataset, always: int, *, bias: float = 1) -> Made:
+    """A SqueezeNet that predicts the class ``always`` whatever it is shown, the surer the greater its ``bias``."""
+    values = random_parameters(seed=0)
+    values["output.0.weight"] = np.zeros((2, 512, 1, 1), np.float32)
+    values["output.0.bias"] = bias * np.eye(2, dtype=np.float32)[always]
+    return as_candidate(folder / f"{always}-{bias:g}", dataset, Checkpoint(SMALL, dataset.classes, values, (EPOCH,)))
+
+
+def as_candidate(folder: Path, dataset: Dataset, trained: Checkpoint) -> Made:
+    """A network, saved and evaluated."""
+    save_checkpoint(folder / "checkpoint", trained)
+    evaluate(folder / "checkpoint", dataset, folder / "report")
+    lineage = Lineage.of(dataset, hotdog_recipe(), source="drawn")
+    return Made(folder / "checkpoint", folder / "report", dataset, lineage)

@@ -1,0 +1,84 @@
+"""The report of a checkpoint, against scikit-learn and inputs that Pillow and numpy make."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+from cnn.data.datasets import Dataset
+from cnn.data.images import Preprocessing
+from cnn.evaluation.report import Report, evaluate
+from cnn.networks.architectures import NetworkConfig
+from cnn.networks.running import initialise, parameters
+from cnn.support.backend import mx
+from cnn.support.errors import UserError
+from cnn.support.files import file_digest
+from cnn.training.checkpoints import Checkpoint, checkpoint_file, save_checkpoint
+
+HISTORY = tuple({"stage": 1, "epoch": epoch, "validation_accuracy": 0.5, "validation_f1": 0.5} for epoch in range(2))
+
+
+@pytest.fixture
+def net(lenet: Callable[[int], Any]) -> Any:
+    return initialise(lenet(2), 16, seed=3, initializer=mx.init.Normal(0.5))
+
+
+@pytest.fixture
+def checkpoint(net: Any, drawn_dataset: Dataset, tmp_path: Path) -> Path:
+    config = NetworkConfig(architecture="lenet", preprocessing=Preprocessing.whole(16))
+    trained = Checkpoint(config, drawn_dataset.classes, parameters(net), HISTORY, kept=1)
+    save_checkpoint(tmp_path / "checkpoint", trained)
+    return tmp_path / "checkpoint"
+
+
+def outputs(net: Any, dataset: Dataset, split: str) -> np.ndarray:
+    """What a network gives for the images of a split, squeezed to 16 × 16 px."""
+    mean, std = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
+    images = [
+        Image.open(io.BytesIO(row.data)).resize((16, 16), Image.Resampling.BILINEAR) for row in dataset.rows(split)
+    ]
+    values = [(np.asarray(image) / np.float32(255) - mean) / std for image in images]
+    return net(mx.nd.array(np.stack(values).transpose(0, 3, 1, 2))).asnumpy()
+
+
+def test_metrics_are_scikit_learns(net: Any, checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path) -> None:
+    report = evaluate(checkpoint, drawn_dataset, tmp_path / "report", positive="not_hotdog")
+    assert set(report.metrics) == set(report.confusion) == {"validation", "test"}
+    for split, metrics in report.metrics.items():
+        labels, predicted = drawn_dataset.ids_and_labels(split)[1], outputs(net, drawn_dataset, split).argmax(1)
+        assert metrics.images == 8
+        assert metrics.accuracy == accuracy_score(labels, predicted)
+        assert metrics.f1 == pytest.approx(f1_score(labels, predicted, pos_label=1, zero_division=0))
+        assert report.confusion[split] == confusion_matrix(labels, predicted, labels=[0, 1]).tolist()
+
+
+def test_report_holds_everything(net: Any, checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path) -> None:
+    dataset, folder = drawn_dataset.model_copy(update={"caveats": ("Mind the gap.",)}), tmp_path / "report"
+    report = evaluate(checkpoint, dataset, folder)
+    assert Report.open(folder) == report
+    assert report.caveats == ("Mind the gap.",) and report.positive == "hotdog"
+    assert report.checkpoint == file_digest(checkpoint_file(checkpoint))
+    assert report.parameters == sum(parameter.data().size for parameter in net.collect_params().values())
+    assert pq.read_table(folder / "history.parquet").to_pylist() == list(HISTORY)
+    for split in ("validation", "test"):
+        rows = pq.read_table(folder / f"predictions-{split}.parquet").to_pylist()
+        powers = np.exp(outputs(net, dataset, split))
+        shares = powers / powers.sum(1, keepdims=True)
+        np.testing.assert_allclose([[row[f"p({name})"] for name in dataset.classes] for row in rows], shares, atol=1e-4)
+        labels = [dataset.classes[label] for label in dataset.ids_and_labels(split)[1]]
+        assert [row["label"] for row in rows] == labels and [row["image"] for row in rows] == dataset.names(split)
+        assert [row["prediction"] for row in rows] == [dataset.classes[index] for index in shares.argmax(1)]
+    for figure in ("curves", "confusion", "examples"):
+        assert min(Image.open(folder / f"{figure}.png", formats=["PNG"]).size) > 100
+
+
+def test_unknown_positive_class_is_refused(checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'cow': there is no such class; choose one of hotdog, not_hotdog"):
+        evaluate(checkpoint, drawn_dataset, tmp_path / "report", positive="cow")
+    assert not (tmp_path / "report").exists()

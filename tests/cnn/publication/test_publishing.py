@@ -1,0 +1,269 @@
+"""Which candidate becomes a version and which version the champion; what a killed publication leaves."""
+
+import pickle
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from candidates import Made, make_candidate
+from conftest import ROOT, write_images
+
+from cnn.data.datasets import Dataset
+from cnn.data.preparation import prepare
+from cnn.evaluation.comparison import Comparison, ComparisonRow
+from cnn.publication.manifest import Manifest
+from cnn.publication.publishing import new_images
+from cnn.publication.versions import champion, promote, versions
+from cnn.support.files import file_digest
+
+
+@pytest.fixture(scope="module")
+def hotdog(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A candidate of validation F1 2/3: everything is a hotdog."""
+    return make_candidate(tmp_path_factory.mktemp("hotdog"), drawn_dataset, 0)
+
+
+@pytest.fixture(scope="module")
+def other(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A candidate of validation F1 0: nothing is a hotdog."""
+    return make_candidate(tmp_path_factory.mktemp("other"), drawn_dataset, 1)
+
+
+@pytest.fixture(scope="module")
+def equal(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Another network with the same predictions as `hotdog`."""
+    return make_candidate(tmp_path_factory.mktemp("equal"), drawn_dataset, 0, bias=2)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def photos(tmp_path: Path, drawn: Path) -> Path:
+    """A copy of the drawn images that a test may change."""
+    return shutil.copytree(drawn, tmp_path / "photos")
+
+
+def edit(version: Path, **changes: object) -> None:
+    """Change a published manifest."""
+    manifest = Manifest(**dict(Manifest.open(version)) | changes)
+    (version / "manifest.json").write_text(manifest.model_dump_json())
+
+
+def measure_f1(version: Path, f1: float) -> None:
+    """Change the validation F1 that a version says it has."""
+    metrics = Manifest.open(version).metrics
+    edit(version, metrics=metrics | {"validation": metrics["validation"].model_copy(update={"f1": f1})})
+
+
+# ---- the gate
+
+
+def test_worse_is_published_but_not_promoted(hotdog: Made, other: Made, models: Path) -> None:
+    assert champion(models / "food") is None
+    first = other.publish(models)
+    assert champion(models / "food") == first and Manifest.open(first).promoted
+    second = hotdog.publish(models)
+    assert champion(models / "food") == second
+    third = other.of_other_data().publish(models)
+    assert champion(models / "food") == second
+    assert [path.name for path in versions(models / "food")] == ["v0001", "v0002", "v0003"]
+    assert not Manifest.open(third).promoted
+    assert Manifest.open(third).reason == (
+        "Worse than the champion: validation F1 0.0000 against 0.6667 of v0002 on the same images."
+    )
+
+
+def test_equal_is_promoted(hotdog: Made, equal: Made, models: Path) -> None:
+    hotdog.publish(models)
+    second = equal.publish(models)
+    assert second.name == "v0002" and champion(models / "food") == second
+    assert Manifest.open(second).reason.startswith("Not worse than the champion: validation F1 0.6667 against 0.6667")
+
+
+def test_a_hair_worse_is_not_promoted(hotdog: Made, equal: Made, models: Path) -> None:
+    first = hotdog.publish(models)
+    measure_f1(first, float(np.nextafter(Manifest.open(first).metrics["validation"].f1, 1)))
+    assert not Manifest.open(equal.publish(models)).promoted
+    assert champion(models / "food") == first
+
+
+def test_gate_compares_by_the_recipes_validation_metric(hotdog: Made, equal: Made, models: Path) -> None:
+    first = hotdog.publish(models)
+    metrics = Manifest.open(first).metrics
+    perfect = {"accuracy": 1.0, "precision": 1.0, "recall": 1.0}
+    better = metrics["validation"].model_copy(update=perfect)
+    edit(first, metrics={"validation": better, "test": better.model_copy(update={"f1": 1.0})})
+    second = equal.with_lineage(stages=({"chosen_by": "accuracy"},)).publish(models)
+    assert "validation accuracy 0.5000 against 1.0000 of v0001" in Manifest.open(second).reason
+    shutil.rmtree(second)
+    assert Manifest.open(equal.publish(models)).promoted  # its F1 is the same
+
+
+def test_champion_is_evaluated_anew_on_other_images(hotdog: Made, other: Made, models: Path) -> None:
+    first = hotdog.publish(models)
+    measure_f1(first, 0.0)  # as if it had been measured on harder images
+    second = other.of_other_data().publish(models)
+    assert "0.0000 against 0.6667 of v0001" in Manifest.open(second).reason
+    assert champion(models / "food") == first
+
+
+def test_images_that_the_champion_was_trained_on_do_not_count(hotdog: Made, photos: Path, models: Path) -> None:
+    first = hotdog.publish(models)
+    shutil.rmtree(photos / "validation")
+    (photos / "validation" / "hotdog").mkdir(parents=True)
+    for name in ("0000.jpg", "0001.jpg"):  # two that it was trained on, both hotdogs, and two others
+        (photos / "train" / "hotdog" / name).rename(photos / "validation" / "hotdog" / name)
+    write_images(photos / "validation", 2, first=300, labels=("not_hotdog",))
+    mixed = prepare(photos, photos.parent / "mixed")
+    candidate = make_candidate(photos.parent, mixed, 1)
+    second = candidate.with_lineage(stages=({"chosen_by": "accuracy"},)).publish(models)
+    assert "accuracy 1.0000 against 0.0000 of v0001" in Manifest.open(second).reason  # over all four .5 and .5
+
+    shutil.rmtree(second)
+    promote(first)
+    shutil.rmtree(photos / "validation" / "not_hotdog")
+    (photos / "validation" / "not_hotdog").mkdir()
+    (photos / "train" / "not_hotdog" / "0000.jpg").rename(photos / "validation" / "not_hotdog" / "0000.jpg")
+    candidate = make_candidate(photos.parent, prepare(photos, photos.parent / "known"), 1)
+    third = candidate.publish(models)
+    assert Manifest.open(third).reason == (
+        "v0001 was trained on all of these validation images, so it cannot be compared."
+    )
+    assert champion(models / "food") == third
+
+
+def test_other_classes_cannot_be_compared(hotdog: Made, other: Made, models: Path) -> None:
+    edit(hotdog.publish(models), classes=("cat", "dog"))
+    second = other.publish(models)
+    assert Manifest.open(second).reason == "The classes changed, so v0001 cannot be compared."
+    assert champion(models / "food") == second
+
+
+def test_altered_champion_needs_not_be_beaten(
+    hotdog: Made, other: Made, models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = hotdog.publish(models)
+    (first / "README.md").write_text("edited")
+    second = other.publish(models)
+    assert Manifest.open(second).reason == "There was no intact champion to compare with."
+    assert champion(models / "food") == second
+    assert f"{first} was altered since it was published" in caplog.text
+
+
+# ---- what is published
+
+
+def test_same_candidate_is_published_once(hotdog: Made, models: Path) -> None:
+    assert hotdog.publish(models) == hotdog.publish(models) == models / "food" / "v0001"
+    assert hotdog.of_other_data().publish(models).name == "v0002"
+
+
+def test_report_of_another_checkpoint_is_refused(hotdog: Made, equal: Made, models: Path) -> None:
+    with pytest.raises(ValueError, match="is a report of another checkpoint"):
+        hotdog.publish(models, checkpoint=equal.checkpoint)
+    assert not (models / "food").exists()
+
+
+def test_same_network_of_another_comparison_is_published_anew(hotdog: Made, tmp_path: Path, models: Path) -> None:
+    report = shutil.copytree(hotdog.report, tmp_path / "report")
+    row = {name: 0.0 for name, field in ComparisonRow.model_fields.items() if field.annotation is float}
+    rows = [ComparisonRow(**row | {"architecture": name, "parameters": 1}) for name in ("vgg", "alexnet")]
+    for number in (1, 2):
+        found = Comparison(best="vgg", split="test", caveats=(), rows=tuple(rows[:number]))
+        (report / "comparison.json").write_text(found.model_dump_json())
+        made = [replace(hotdog, report=report).publish(models) for _ in range(2)]
+        assert [version.name for version in made] == [f"v000{number}"] * 2
+        assert Comparison.open(made[0]) == found
+
+
+def test_manifest_says_what_was_published(hotdog: Made, models: Path) -> None:
+    noted = hotdog.with_lineage(notes=("Mind the gap.",), seed=7)
+    version = noted.publish(models)
+    manifest = Manifest.open(version)
+    assert manifest.files == {
+        path.name: file_digest(path) for path in version.iterdir() if path.name != "manifest.json"
+    }
+    assert (manifest.name, manifest.version, manifest.classes) == ("food", "v0001", ("hotdog", "not_hotdog"))
+    assert manifest.lineage == noted.lineage and manifest.positive == "hotdog"
+    assert manifest.checkpoint == file_digest(noted.checkpoint / "checkpoint.npz")
+    assert {"numpy", "pillow", "pyarrow"} < set(manifest.software)
+    for report in hotdog.report.iterdir():
+        assert (version / report.name).read_bytes() == report.read_bytes()
+
+
+def test_images_are_listed_with_their_splits(hotdog: Made, models: Path, photos: Path) -> None:
+    version, dataset = hotdog.publish(models), hotdog.dataset
+    rows = pq.read_table(version / "images.parquet").to_pylist()
+    assert len(rows) == 32 and {row["split"] for row in rows} == {"train", "validation", "test"}
+    for row in rows:
+        assert row["image"].split("/")[:2] == [row["split"], row["label"]]
+    assert [row["id"] for row in rows if row["split"] == "test"] == dataset.ids_and_labels("test")[0]
+
+    assert new_images(dataset, version) == 0
+    write_images(photos / "train", 2, first=50, labels=("hotdog",))
+    (photos / "train" / "not_hotdog" / "0000.jpg").rename(photos / "train" / "not_hotdog" / "renamed.jpg")
+    (photos / "train" / "not_hotdog" / "0001.jpg").unlink()
+    assert new_images(prepare(photos, photos.parent / "more"), version) == 2
+
+
+# ---- what was interrupted
+
+
+def test_missing_champion_is_replaced_by_what_was_published(hotdog: Made, other: Made, models: Path) -> None:
+    better, worse = hotdog.publish(models), other.publish(models)
+    assert champion(models / "food") == better
+    shutil.rmtree(better)
+    assert other.publish(models) == worse == champion(models / "food")
+    again = hotdog.publish(models)
+    assert champion(models / "food") == again
+    promote(worse)  # as if the process had been killed before it promoted the other
+    assert hotdog.publish(models) == again == champion(models / "food")
+    assert other.publish(models) == worse and champion(models / "food") == again
+
+
+def test_two_runs_publish_one_after_the_other(hotdog: Made, other: Made, models: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(lambda candidate: candidate.publish(models), (hotdog, other)))
+    assert sorted(path.name for path in made) == ["v0001", "v0002"]
+    assert champion(models / "food") == made[0]  # the hotdogs' is better, be it first or second
+
+
+STOP_INSIDE = """
+import pickle, sys, time
+from pathlib import Path
+from cnn.publication import publishing
+
+def stop(*arguments):
+    print("inside", flush=True)
+    time.sleep(60)
+
+publishing.model_card = stop
+candidate, models = pickle.loads(sys.stdin.buffer.read())
+publishing.publish(**candidate, name="food", models=models)
+"""
+
+
+def test_killed_publication_leaves_nothing_behind(hotdog: Made, models: Path) -> None:
+    command, pipe = [sys.executable, "-c", STOP_INSIDE], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(pickle.dumps((vars(hotdog), models)))
+        process.stdin.close()
+        assert process.stdout.readline() == b"inside\n"
+        process.kill()
+    (left,) = (models / "food").iterdir()  # beside its place, with almost everything in it
+    assert left.name.startswith(".v0001.") and (left / "squeezenet.onnx").exists()
+    assert champion(models / "food") is None
+    assert not versions(models / "food")
+    version = hotdog.publish(models)
+    assert version.name == "v0001" and champion(models / "food") == version
+    assert {path.name for path in (models / "food").iterdir()} == {"v0001", "champion.json"}

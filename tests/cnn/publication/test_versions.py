@@ -1,0 +1,107 @@
+"""Published versions: which are there, which is the champion, whether one is intact, and what is loaded of it."""
+
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+from candidates import make_candidate
+from conftest import write_images
+from PIL import Image
+
+from cnn.data.datasets import Dataset
+from cnn.publication.manifest import Champion, Manifest
+from cnn.publication.versions import (
+    champion,
+    find_champion,
+    intact_champion,
+    is_intact,
+    load_version,
+    promote,
+    versions,
+)
+from cnn.support.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def published(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version that everybody copies and nobody changes."""
+    folder = tmp_path_factory.mktemp("published")
+    return make_candidate(folder, drawn_dataset, 0).publish(folder / "models")
+
+
+@pytest.fixture
+def version(published: Path, tmp_path: Path) -> Path:
+    """A version in a folder of its own."""
+    return shutil.copytree(published.parent, tmp_path / "models" / "food") / published.name
+
+
+def test_version_is_loaded_without_a_warning(published: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier = load_version(published)
+    assert classifier.classes == ("hotdog", "not_hotdog")
+    write_images(tmp_path, 1, labels=("hotdog",))
+    (image,) = (tmp_path / "hotdog").iterdir()
+    assert classifier.classify(image)["hotdog"] == pytest.approx(0.731, abs=1e-3)  # of logits 1 and 0
+    assert classifier.classify(Image.open(image)) == classifier.classify(str(image))
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "squeezenet-symbol.json", "squeezenet-0000.params"])
+def test_incomplete_version_is_not_loaded(version: Path, name: str) -> None:
+    (version / name).unlink()
+    with pytest.raises(UserError, match="v0001: it is not a whole model version"):
+        load_version(version)
+
+
+def test_only_unchanged_files_are_intact(version: Path) -> None:
+    assert is_intact(version)
+    for path in sorted(version.iterdir()):
+        content = path.read_bytes()
+        path.unlink()
+        assert not is_intact(version), path
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert not is_intact(version), path
+        path.write_bytes(content)
+    assert is_intact(version)
+
+
+def test_versions_are_in_the_order_of_their_numbers(version: Path) -> None:
+    for name in ("v0010", "v0002", "v10000"):
+        shutil.copytree(version, version.parent / name)
+    for name in ("v0003", "v01", "vest"):
+        (version.parent / name).mkdir()  # without a manifest, or named otherwise
+    found = versions(version.parent)
+    assert [path.name for path in found] == ["v0001", "v0002", "v0010", "v10000"]
+    assert versions(version.parent / "nothing") == {}
+
+
+def test_champion_says_what_it_is(version: Path) -> None:
+    other = shutil.copytree(version, version.parent / "v0002")
+    promote(other)
+    assert champion(version.parent) == intact_champion(version.parent) == other
+    entry = Champion.model_validate_json((version.parent / "champion.json").read_text())
+    manifest = Manifest.open(version)
+    assert (entry.version, entry.metrics, entry.since) == ("v0002", manifest.metrics, manifest.created)
+    assert entry.notes == manifest.lineage.notes
+
+
+def test_champion_that_is_gone_is_reported(version: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.rmtree(version)
+    with pytest.raises(UserError, match=r"names v0001, which is not there; delete the file and publish again"):
+        champion(version.parent)
+    assert intact_champion(version.parent) is None and "which is not there" in caplog.text
+    (version.parent / "champion.json").write_text("[]")
+    with pytest.raises(UserError, match="delete it and publish again"):
+        champion(version.parent)
+
+
+def test_champion_is_found_by_name(version: Path) -> None:
+    models = version.parents[1]
+    assert find_champion(models) == find_champion(models, "food") == version  # the only one there is
+    shutil.copytree(models / "food", models / "hotdog")
+    assert find_champion(models) == models / "hotdog" / "v0001"
+    with pytest.raises(UserError, match=r"no model 'pets' is published there; expected one of: food, hotdog\."):
+        find_champion(models, "pets")
+    with pytest.raises(UserError, match=r"expected one of: nothing; publish one with python flows/hotdog\.py"):
+        find_champion(models / "empty")

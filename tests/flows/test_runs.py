@@ -1,0 +1,62 @@
+"""What came of a run, in words; without Prefect's server."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from candidates import Made, make_candidate
+
+from cnn.data.datasets import Dataset
+from cnn.publication.versions import versions
+from cnn.support.errors import UserError
+from cnn.support.references import Reference
+from flows.runs import Place, outcome, require_no_failures, too_few_new
+
+
+@pytest.fixture(scope="module")
+def better(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_candidate(tmp_path_factory.mktemp("better"), drawn_dataset, 0)
+
+
+@pytest.fixture(scope="module")
+def worse(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_candidate(tmp_path_factory.mktemp("worse"), drawn_dataset, 1)
+
+
+def test_outcome_says_what_was_published(better: Made, worse: Made, tmp_path: Path) -> None:
+    place = Place(store=tmp_path / "store", models=tmp_path, mirror=None)
+    name, published = place.model("drawn", "food")
+    assert (name, published) == ("food", [])
+    first = Reference.to(better.publish(tmp_path))
+    assert outcome(first, published) == (
+        "food v0001 is published and is the champion. There was no champion to compare with."
+    )
+    published = place.model("drawn", "food")[1]
+    assert outcome(first, published) == "Nothing has changed since food v0001: nothing was published."
+    second = Reference.to(worse.publish(tmp_path))
+    assert outcome(second, published).startswith("food v0002 is published and is not the champion. Worse than the")
+    published = place.model("drawn", "food")[1]
+    assert published == list(versions(tmp_path / "food"))
+    assert outcome(first, published) == "From this data and these settings food v0001 was made: nothing was published."
+
+
+def test_too_few_new_images_are_counted(better: Made, drawn_dataset: Dataset, tmp_path: Path) -> None:
+    dataset, version = Reference.to(drawn_dataset.folder), better.publish(tmp_path)
+    assert too_few_new(dataset, [], 5) is None  # the first version is of new images only
+    assert too_few_new(dataset, [version], 0) is None
+    assert too_few_new(dataset, [version], 1) == (
+        "New images since food v0001: 0 of the 1 wanted. Nothing was trained or published."
+    )
+    known = pq.read_table(version / "images.parquet")
+    pq.write_table(known.slice(2), version / "images.parquet")  # as if two had been added since
+    assert too_few_new(dataset, [version], 2) is None
+    assert "2 of the 3 wanted" in str(too_few_new(dataset, [version], 3))
+
+
+def test_failures_are_named_with_what_was_published(tmp_path: Path) -> None:
+    version = Reference(path=tmp_path / "v0001", digest="", checksum="")
+    require_no_failures({}, version)
+    with pytest.raises(UserError) as raised:
+        require_no_failures({"vgg": "vgg failed.", "alexnet": "alexnet, too."}, version)
+    expected = f"vgg failed. alexnet, too. The best of the others is published: {version.path}."
+    assert str(raised.value) == expected
