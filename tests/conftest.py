@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")  # before anything imports Prefect
 
 from PIL import Image
 

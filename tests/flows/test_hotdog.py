@@ -217,7 +217,6 @@ def test_catalogued_dataset_is_downloaded_once(
         run(Path("hotdog"))
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
 def test_auto_falls_back_on_the_sample(
     run: Runner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -310,7 +309,6 @@ def test_notebook_recipe_chooses_on_test(run: Runner, photos: Path) -> None:
     assert "no test split" in card and "served as validation" in card
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
 def test_finetuning_is_a_second_stage(run: Runner, drawn: Path) -> None:
     version = run(drawn, finetune=1).version
