@@ -106,8 +106,8 @@ _IMAGENET: tuple[CatalogFile, ...] = (
     ),
 )
 
-#: SqueezeNet 1.1 as float16, trained by ``python benchmarks/builtin_weights.py make`` on four batches of CIFAR-10
-#: (seed 0), accuracy .716 on the fifth; comes with the project.
+#: SqueezeNet 1.1 as float16, trained by ``flows/cifar.py --architectures squeezenet`` on four batches of CIFAR-10 (seed
+#: 0), accuracy .716 on the fifth; comes with the project.
 BUILTIN = CatalogFile(
     name="squeezenet-cifar10.npz",
     addresses=(str(Path(__file__).with_name("squeezenet-cifar10.npz")),),

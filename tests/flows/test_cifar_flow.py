@@ -10,31 +10,32 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Run, kill_in_mid_training, run_flow
+from conftest import Run, run_flow
 from PIL import Image
 from prefect.client.orchestration import get_client
 from sklearn.metrics import accuracy_score
 
-from cnn import cifar as cifar_batches
-from cnn import comparison, progress, reports
-from cnn.networks.architectures import ARCHITECTURES
-from cnn.support.backend import mx
 from cnn.data.catalog import CIFAR10_BATCHES
-from cnn.evaluation.classifier import Classifier
-from cnn.support.commandline import parse
-from cnn.evaluation.comparison import comparison_rows
 from cnn.data.datasets import Dataset
-from cnn.support.errors import UserError
-from cnn.training.hyperparameters import FromScratch
+from cnn.data.images import Preprocessing
+from cnn.data.sources import cifar as cifar_source
+from cnn.evaluation import comparison, report
+from cnn.evaluation.comparison import Comparison
+from cnn.networks.architectures import ARCHITECTURES, Architecture
+from cnn.publication.manifest import Manifest
 from cnn.publication.model_card import summary
-from cnn.data.images import Input, decode, to_tensor
+from cnn.publication.versions import load_version
+from cnn.support import progress
+from cnn.support.backend import Devices, mx
+from cnn.support.errors import UserError
+from cnn.training import scratch
 from cnn.training.recipes import CIFAR_RECIPES
+from flows import cifar as module
 from flows.cifar import CifarSettings, cifar
-from tasks import preparing, steps, training
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Runner = Callable[..., Run]
-CAVEAT = "The official test batch is not here: data_batch_3.bin was held out from training in its place"
+CAVEAT = "The official test batch is missing: data_batch_3.bin was held out from training in its place"
 
 
 def wide(classes: int) -> Any:
@@ -47,39 +48,42 @@ def wide(classes: int) -> Any:
 @pytest.fixture
 def small(lenet: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two small architectures that can be trained, ``lenet`` and ``wide``."""
-    monkeypatch.setitem(ARCHITECTURES, "wide", wide)
+    monkeypatch.setitem(ARCHITECTURES, "wide", Architecture(wide, smallest_side=5))
 
 
 @pytest.fixture
 def run(small: None, drawn: Path, tmp_path: Path) -> Runner:
-    def run_cifar(**settings: Any) -> Run:
-        base = {
-            "data": str(drawn),
-            "architectures": ("lenet", "wide"),
-            "side": 16,
-            "epochs": 2,
-            "store": tmp_path / "store",
-            "models": tmp_path / "models",
-        }
-        return run_flow(cifar, CifarSettings(**(base | settings)))
-
-    return run_cifar
+    base = {
+        "data": str(drawn),
+        "architectures": ("lenet", "wide"),
+        "side": 16,
+        "epochs": 2,
+        "store": tmp_path / "store",
+        "models": tmp_path / "models",
+    }
+    return lambda **settings: run_flow(cifar, CifarSettings(**(base | settings)))
 
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of a run's time; one test looks at the figures."""
-    for module in (comparison, reports):
-        monkeypatch.setattr(module, "save_figure", lambda figure, path, notes: path.touch())
+    for each in (comparison, report):
+        monkeypatch.setattr(each, "save_figure", lambda figure, path, notes: path.touch())
+
+
+@pytest.fixture
+def two_devices(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes the machine one of two devices."""
+    return lambda: monkeypatch.setattr(module, "choose_devices", lambda *_, **__: Devices(numbers=(0, 1)))
 
 
 @pytest.fixture
 def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of three CIFAR-10 training batches, of 60 images each whose brightness tells the class."""
+    """A folder of three CIFAR-10 training batches, of 60 images each whose brightness depends on the class."""
     folder, labels = tmp_path / "batches", np.arange(60, dtype=np.uint8) % 10
     folder.mkdir()
-    monkeypatch.setattr(cifar_batches, "IMAGES", len(labels))
-    monkeypatch.setitem(preparing._VALIDATION_SHARES, "cifar", 0.3)
+    monkeypatch.setattr(cifar_source, "IMAGES", len(labels))
+    monkeypatch.setattr(cifar_source.CifarSource, "validation_share", 0.3)
     for number in (1, 2, 3):
         noise = np.random.default_rng(number).integers(0, 60, (len(labels), 3 * 32 * 32))
         data = np.column_stack([labels, noise + 15 * labels[:, None]]).astype(np.uint8).tobytes()
@@ -91,161 +95,49 @@ def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # ---- what runs
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
-def test_all_steps_run_once_and_a_changed_recipe_retrains_its_architecture_only(
-    run: Runner, drawn: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = run()
-    name = drawn.name
+def test_only_changed_architectures_are_trained(run: Runner, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, name = run(), drawn.name
     assert first.worked() == {
-        f"fetch {name}", f"prepare {name}", "pack pixels of 16 px", "train lenet", "train wide", "evaluate lenet",
+        f"open {name}", f"prepare {name}", "pack pixels of 16 px", "train lenet", "train wide", "evaluate lenet",
         "evaluate wide", "compare architectures", f"publish {name}",
     }  # fmt: skip
     second = run()
     assert second.states == dict.fromkeys(first.states, "Cached") and second.version == first.version
 
-    monkeypatch.setitem(CIFAR_RECIPES["tuned"], "wide", {"learning_rate": 0.003})
-    third = run()
     changed = {"train wide", "evaluate wide", "compare architectures"}
-    assert changed <= third.worked() <= {*changed, f"publish {name}"}
-    alone = run(architectures=("lenet",))
-    assert alone.worked() <= {"compare architectures", f"publish {name}"}
-    assert "train wide" not in alone.states
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_a_network_is_trained_again_when_its_layers_change_and_not_when_another_is_added(
-    run: Runner, lenet: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run()
-    code = steps.code_digest.__wrapped__("tasks.training")
+    monkeypatch.setitem(CIFAR_RECIPES["tuned"], "wide", {"learning_rate": 0.003})
+    assert changed <= run().worked() <= {*changed, f"publish {name}"}
 
     def wider(classes: int) -> Any:
         net = mx.gluon.nn.HybridSequential()
         net.add(mx.gluon.nn.Conv2D(9, 5, strides=2, activation="relu"), mx.gluon.nn.Dense(classes))
         return net
 
-    monkeypatch.setitem(ARCHITECTURES, "wide", wider)
-    after = run()
-    assert {"train wide"} <= after.worked() and after.states["train lenet"] == "Cached"
-    source = steps._source
-    monkeypatch.setattr(
-        steps, "_source", lambda name: ("edited", frozenset()) if name == "cnn.networks.architectures" else source(name)
-    )
-    assert steps.code_digest.__wrapped__("tasks.training") == code
-
-
-def test_presets_figures_and_preparation_are_no_code_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = steps._source
-
-    def digest_if_edited(edited: str) -> str:
-        def read(module: str) -> tuple[str, frozenset[str]]:
-            code, imported = source(module)
-            return f"{code}{module == edited}", imported
-
-        monkeypatch.setattr(steps, "_source", read)
-        return steps.code_digest.__wrapped__("tasks.training")
-
-    before = digest_if_edited("nothing")
-    for module in (
-        "cnn.training.recipes",
-        "cnn.evaluation.plots",
-        "cnn.evaluation.report",
-        "cnn.evaluation.comparison",
-        "cnn.data.preparation",
-    ):
-        assert digest_if_edited(module) == before
-    assert digest_if_edited("cnn.training.augmentation") != before
-
-
-# ---- what comes out
-
-
-@pytest.mark.slow
-def test_the_best_is_published_with_the_comparison_and_a_word_of_caution(
-    run: Runner, batches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_REPORTS", -1.0)
-    version = run(data=str(batches), epochs=4, architectures=("wide", "lenet")).version
-    manifest = json.loads((version / "manifest.json").read_text())
-    compared = json.loads((version / "comparison.json").read_text())
-    accuracies = {row["architecture"]: row["validation_accuracy"] for row in compared["rows"]}
-    best = max(accuracies, key=accuracies.__getitem__)
-    assert list(accuracies) == ["wide", "lenet"] and compared["best"] == best == manifest["architecture"]
-    assert Input(**manifest["input"]) == Input.whole(16)
-    assert [stage["architecture"] for stage in manifest["recipe"]["stages"]] == [best]
-
-    for name in accuracies:
-        for figure in ("confusion", "mistakes"):
-            assert min(Image.open(version / f"{name}-{figure}.png").size) > 100
-        before, *epochs = pq.read_table(version / f"{name}-history.parquet").to_pylist()
-        assert before["epoch"] == before["seconds"] == 0 and [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4]
-        for epoch in epochs:
-            assert epoch["train_loss"] > 0 and epoch["seconds"] >= epoch["training_seconds"] > 0
-            assert 0 <= epoch["train_accuracy"] <= 1 and 0 <= epoch["validation_accuracy"] <= 1
-        assert max(row["validation_accuracy"] for row in (before, *epochs)) == pytest.approx(accuracies[name])
-
-    dataset = Dataset.open(next((tmp_path / "store" / "datasets").iterdir()))
-    assert set(manifest["metrics"]) == {"validation", "test"}
-    for split in manifest["metrics"]:
-        crops = [decode(row.data).resize((16, 16), 2) for row in dataset.rows(split)]  # 2: bilinear
-        tensor, labels = to_tensor(crops, Input.whole(16)), dataset.ids_and_labels(split)[1]
-        session = onnxruntime.InferenceSession(str(version / f"{best}.onnx"))
-        outputs = session.run(None, {"data": tensor})[0]
-        net = ARCHITECTURES[best](10)
-        net.load_parameters(str(version / f"{best}.params"))
-        both = [net(mx.nd.array(seen)).asnumpy() for seen in (tensor, tensor[..., ::-1])]
-        np.testing.assert_allclose(np.mean(both, axis=0), outputs, rtol=1e-3, atol=1e-4)
-        shares = np.stack(list(Classifier.load(version, [mx.cpu()]).answers(crops)))
-        powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        np.testing.assert_allclose(shares, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
-        assert manifest["metrics"][split]["accuracy"] == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
-
-    with get_client(sync_client=True) as client:
-        shown = {artifact.key: artifact for artifact in client.read_artifacts()}
-    assert {f"progress-train-{name}" for name in accuracies} <= set(shown)
-    assert {f"batches-{image.stem}" for image in version.glob("*.png")} <= set(shown)
-    assert {f"batches-{name}-{figure}" for name in accuracies for figure in ("confusion", "mistakes")} <= set(shown)
-    assert "batches-comparison" in shown
-    assert json.loads(str(shown["batches-architectures"].data)) == comparison_rows(version)
-
-    files = ("README.md", "comparison.json", "metrics.json", "../champion.json")
-    for said in (*manifest["notes"], *((version / name).read_text() for name in files), summary(version)):
-        assert CAVEAT in said
+    monkeypatch.setitem(ARCHITECTURES, "wide", Architecture(wider, smallest_side=5))
+    assert changed <= run().worked() <= {*changed, f"publish {name}"}
+    alone = run(architectures=("lenet",))
+    assert alone.worked() <= {"compare architectures", f"publish {name}"}
+    assert "train wide" not in alone.states
+    other_seed = run(seed=1)
+    assert {"train lenet", "train wide"} <= other_seed.worked()
+    assert {f"open {name}", f"prepare {name}", "pack pixels of 16 px"} <= other_seed.states.keys() - other_seed.worked()
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_network_that_diverges_is_named_after_the_others_are_published(
-    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(CIFAR_RECIPES["tuned"], "wide", {"learning_rate": 1e30, "warm_up": 0})
-    with pytest.raises(
-        UserError, match=r"^training wide: the loss became .* 1e\+30 in .* The best of the others is published: "
-    ) as error:
-        run(architectures=("wide", "lenet"))
-    (version,) = (tmp_path / "models").glob("*/v*")
-    assert f"published: {version}." in str(error.value) and "lenet" not in str(error.value)
-    with pytest.raises(UserError, match=r"^training wide: .* learning rate of 1e\+30 in cnn/recipes\.py, .*recipe\.$"):
-        run(architectures=("wide",))
-    assert json.loads((version / "manifest.json").read_text())["architecture"] == "lenet"
-    rows = json.loads((version / "comparison.json").read_text())["rows"]
-    assert [row["architecture"] for row in rows] == ["lenet"]
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_architectures_train_side_by_side_on_several_devices_as_one_after_the_other(
-    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_side_by_side_is_as_one_after_the_other(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_devices: Callable[[], None]
 ) -> None:
     run(store=tmp_path / "apart", models=tmp_path / "apart_models")
-    both, fresh = threading.Barrier(2, timeout=60), training.fresh_model
+    both, make_model = threading.Barrier(2, timeout=60), scratch.scratch_model
 
     def wait_for_the_other(*arguments: Any) -> Any:
         both.wait()  # one after the other, they would wait in vain
-        return fresh(*arguments)
+        return make_model(*arguments)
 
-    monkeypatch.setattr(training, "fresh_model", wait_for_the_other)
-    monkeypatch.setattr(training, "pick_devices", lambda _: [mx.cpu(0), mx.cpu(1)])
+    monkeypatch.setattr(scratch, "scratch_model", wait_for_the_other)
+    two_devices()
     run()
     apart, together = (
         {file.read_bytes() for file in (tmp_path / store / "training").rglob("checkpoint.npz")}
@@ -255,11 +147,9 @@ def test_architectures_train_side_by_side_on_several_devices_as_one_after_the_ot
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_on_several_devices_too_a_network_that_is_added_retrains_no_other(
-    run: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_added_architecture_retrains_no_other(run: Runner, two_devices: Callable[[], None]) -> None:
     alone = run(architectures=("lenet",))
-    monkeypatch.setattr(training, "pick_devices", lambda _: [mx.cpu(0), mx.cpu(1)])
+    two_devices()
     added = run()
     assert added.states["train lenet"] == "Cached" and "train wide" in added.worked()
 
@@ -271,71 +161,123 @@ def test_on_several_devices_too_a_network_that_is_added_retrains_no_other(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_the_third_training_begins_on_the_device_that_is_free_first(
-    run: Runner, monkeypatch: pytest.MonkeyPatch
+def test_third_training_takes_the_first_free_device(
+    run: Runner, monkeypatch: pytest.MonkeyPatch, two_devices: Callable[[], None]
 ) -> None:
-    third_begins, fresh = threading.Event(), training.fresh_model
+    third_begins, make_model = threading.Event(), scratch.scratch_model
 
-    def go_on_with_the_third(settings: FromScratch, *arguments: Any) -> Any:
-        if settings.architecture == "third":
+    def end_after_the_third_began(stage: Any, *arguments: Any) -> Any:
+        if stage.architecture == "third":
             third_begins.set()
-        if settings.architecture == "lenet":
+        if stage.architecture == "lenet":
             assert third_begins.wait(timeout=60)
-        return fresh(settings, *arguments)
+        return make_model(stage, *arguments)
 
-    monkeypatch.setitem(ARCHITECTURES, "third", wide)
-    monkeypatch.setattr(training, "fresh_model", go_on_with_the_third)
-    monkeypatch.setattr(training, "pick_devices", lambda _: [mx.cpu(0), mx.cpu(1)])
+    monkeypatch.setitem(ARCHITECTURES, "third", Architecture(wide))
+    monkeypatch.setattr(scratch, "scratch_model", end_after_the_third_began)
+    two_devices()
     trained = run(architectures=("lenet", "wide", "third"), epochs=1)
     assert trained.worked() >= {"train lenet", "train wide", "train third"}
 
 
-@pytest.mark.usefixtures("no_figures")
+# ---- what comes out
+
+
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
-    run: Runner, drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_best_is_published_with_the_comparison(
+    run: Runner, batches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings: dict[str, Any] = {"architectures": ("squeezenet",), "epochs": 15, "side": 32}
-    whole = run(**settings, store=tmp_path / "whole", models=tmp_path / "whole_models")
-    places = ("--data", str(drawn), "--models", str(tmp_path / "models"))
-    flags = ("--architectures", "squeezenet", "--epochs", "15", "--side", "32")
-    kill_in_mid_training("cifar", tmp_path / "store", *flags, *places)
-    caplog.clear()
-    after = run(**settings)
-    assert "squeezenet: going on after epoch" in caplog.text
-    for name in ("squeezenet.params", "history.parquet", "metrics.json"):
-        assert (after.version / name).read_bytes() == (whole.version / name).read_bytes()
+    monkeypatch.setattr(progress, "REPORT_INTERVAL", -1.0)
+    version = run(data=str(batches), epochs=4, architectures=("wide", "lenet")).version
+    manifest, compared = Manifest.open(version), Comparison.open(version)
+    accuracies = {row.architecture: row.validation_accuracy for row in compared.rows}
+    best = max(accuracies, key=accuracies.__getitem__)
+    assert list(accuracies) == ["wide", "lenet"] and compared.best == best == manifest.network.architecture
+    assert manifest.network.preprocessing == Preprocessing.whole(16)
+    assert [stage["architecture"] for stage in manifest.lineage.stages] == [best]
+    check_histories(version, accuracies)
+    check_predictions(version, Dataset.open(next((tmp_path / "store" / "datasets").glob("*/"))), best)
+    check_artifacts(version, compared)
+    files = ("README.md", "comparison.json", "metrics.json", "../champion.json")
+    for text in (*manifest.lineage.notes, *((version / name).read_text() for name in files), summary(version)):
+        assert CAVEAT in text
+
+
+def check_histories(version: Path, accuracies: dict[str, float]) -> None:
+    for name, accuracy in accuracies.items():
+        for figure in ("confusion", "mistakes"):
+            assert min(Image.open(version / f"{name}-{figure}.png").size) > 100
+        before, *epochs = pq.read_table(version / f"{name}-history.parquet").to_pylist()
+        assert before["epoch"] == before["seconds"] == 0 and [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4]
+        for epoch in epochs:
+            assert epoch["train_loss"] > 0 and epoch["seconds"] >= epoch["training_seconds"] > 0
+            assert 0 <= epoch["train_accuracy"] <= 1 and 0 <= epoch["validation_accuracy"] <= 1
+        assert max(row["validation_accuracy"] for row in (before, *epochs)) == pytest.approx(accuracy)
+
+
+def check_predictions(version: Path, dataset: Dataset, best: str) -> None:
+    """What is published predicts what its metrics say, whatever runs it; images go in as Pillow and numpy make them."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(version / f"{best}.onnx"))
+    net = ARCHITECTURES[best].build(10)
+    net.load_parameters(str(version / f"{best}.params"))
+    mean, std = (np.array(each, np.float32) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    metrics = Manifest.open(version).metrics
+    assert set(metrics) == {"validation", "test"}
+    for split in metrics:
+        images = []
+        for row in dataset.rows(split):
+            (file := version.parent / "image.png").write_bytes(row.data)
+            images.append(Image.open(file).resize((16, 16), Image.Resampling.BILINEAR))
+        values = [(np.asarray(image) / np.float32(255) - mean) / std for image in images]
+        shown, labels = np.stack(values).transpose(0, 3, 1, 2), dataset.ids_and_labels(split)[1]
+        outputs = session.run(None, {"data": shown})[0]
+        both = [net(mx.nd.array(each)).asnumpy() for each in (shown, shown[..., ::-1])]
+        np.testing.assert_allclose(np.mean(both, axis=0), outputs, rtol=1e-3, atol=1e-4)
+        shares = np.stack(list(load_version(version).predict(images)))
+        powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        np.testing.assert_allclose(shares, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
+        assert metrics[split].accuracy == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
+
+
+def check_artifacts(version: Path, compared: Comparison) -> None:
+    with get_client(sync_client=True) as client:
+        shown = {artifact.key: artifact for artifact in client.read_artifacts()}
+    names = [row.architecture for row in compared.rows]
+    assert {f"progress-train-{name}" for name in names} <= set(shown)
+    assert {f"batches-{image.stem}" for image in version.glob("*.png")} <= set(shown)
+    figures = {f"batches-{name}-{figure}" for name in names for figure in ("confusion", "mistakes")}
+    assert {"batches-comparison", *figures} <= set(shown)
+    assert json.loads(str(shown["batches-architectures"].data)) == compared.table()
 
 
 # ---- what is refused
 
 
-@pytest.mark.usefixtures("small")
-def test_images_that_are_too_small_are_refused_before_any_work(tmp_path: Path) -> None:
-    architectures, folders = ("wide", "lenet"), {"store": tmp_path / "store", "models": tmp_path / "models"}
-    settings = CifarSettings(side=5, architectures=architectures, **folders)
-    for refuse in (settings.check, lambda: cifar(settings)):  # the command line checks without Prefect's server
-        with pytest.raises(UserError, match=r"5 × 5 px are too small for lenet.* --side 6 or more"):
-            refuse()
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+@pytest.mark.usefixtures("no_figures")
+def test_diverging_network_is_named_after_the_others_are_published(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CIFAR_RECIPES["tuned"], "wide", {"learning_rate": 1e30, "warm_up": 0})
+    message = r"^training wide: the loss became .* 1e\+30 in .* The best of the others is published: "
+    with pytest.raises(UserError, match=message) as refused:
+        run(architectures=("wide", "lenet"))
+    (version,) = (tmp_path / "models").glob("*/v*")
+    assert f"published: {version}." in str(refused.value) and "lenet" not in str(refused.value)
+    with pytest.raises(UserError, match=r"^training wide: .* rate of 1e\+30 in cnn/training/recipes\.py, .*recipe\.$"):
+        run(architectures=("wide",))
+    assert Manifest.open(version).network.architecture == "lenet"
+    assert [row.architecture for row in Comparison.open(version).rows] == ["lenet"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--architectures", "alexnet,resnet"], r"resnet: .*one of \['alexnet', 'vgg', 'squeezenet'\]"),
-        (["--architectures", "resnet"], r"resnet: .*one of \['alexnet', 'vgg', 'squeezenet'\]"),
-        (["--architectures", "[]"], "--architectures .*should be non-empty"),
-        (["--recipe", "fast"], r"--recipe fast: .*one of \['tuned', 'notebook'\]"),
-        (["--side", "0"], "--side 0: .*less than the minimum of 1"),
-    ],
-)
-def test_a_wrong_value_is_refused_with_what_would_be_right(arguments: list[str], words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        parse(CifarSettings, arguments)
+def test_network_that_cannot_be_exported_is_refused(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Halving(mx.gluon.HybridBlock):
+        def hybrid_forward(self, F: Any, images: Any) -> Any:  # noqa: N803
+            return images.reshape((images.shape[0], -1))[:, :2]
 
+    def build(classes: int) -> Any:
+        return Halving()
 
-def test_several_architectures_are_named_together_or_one_by_one(small: None) -> None:
-    names = ("lenet", "vgg")
-    for flags in (["--architectures", "lenet,vgg"], ["--architectures", "lenet", "--architectures", "vgg"]):
-        assert parse(CifarSettings, flags) == CifarSettings(architectures=names)
+    monkeypatch.setitem(ARCHITECTURES, "halving", Architecture(build))
+    with pytest.raises(UserError, match=r"^halving: it cannot be exported as a graph"):
+        run(architectures=("halving",))

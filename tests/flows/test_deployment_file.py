@@ -11,26 +11,26 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from cnn.support.commandline import run
 from cnn.support.errors import UserError
+from flows import deployments
 from flows.cifar import CifarSettings
 from flows.hotdog import HotdogSettings, hotdog
-from tasks import deployment
 
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What would be served, by name, and under ``gpu`` how many GPUs are lent at a time."""
+    """What would be served, by name, and under ``gpu`` how many GPUs are reserved at a time."""
     found: dict[str, Any] = {}
-    monkeypatch.setattr(deployment, "limit_gpus", lambda gpus: found.update(gpu=gpus))
-    monkeypatch.setattr(deployment.prefect, "serve", lambda *each: found.update({one.name: one for one in each}))
+    monkeypatch.setattr(deployments, "limit_gpus", lambda gpus: found.update(gpu=gpus))
+    monkeypatch.setattr(deployments.prefect, "serve", lambda *each: found.update({one.name: one for one in each}))
     monkeypatch.setattr(os, "environ", {})
     monkeypatch.setattr(os, "chdir", lambda folder: None)
-    monkeypatch.setattr(deployment.PREFECT_API_URL, "value", lambda: "http://127.0.0.1:4200/api")
-    deployment.serve()
+    monkeypatch.setattr(deployments.PREFECT_API_URL, "value", lambda: "http://127.0.0.1:4200/api")
+    deployments.serve()
     return found
 
 
-def test_one_process_serves_what_the_file_describes(served: dict[str, Any]) -> None:
-    described = yaml.safe_load(deployment.PREFECT_FILE.read_text())
+def test_process_serves_what_the_file_describes(served: dict[str, Any]) -> None:
+    described = yaml.safe_load(deployments.PREFECT_FILE.read_text(encoding="utf-8"))
     assert served.pop("gpu") == 1
     assert set(served) == {entry["name"] for entry in described["deployments"]} == {"nightly", "weekly"}
     for entry in described["deployments"]:
@@ -46,20 +46,20 @@ def test_one_process_serves_what_the_file_describes(served: dict[str, Any]) -> N
 
 
 def test_without_a_server_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployment.PREFECT_API_URL, "value", lambda: None)
+    monkeypatch.setattr(deployments.PREFECT_API_URL, "value", lambda: None)
     with pytest.raises(UserError, match="PREFECT_API_URL is not set"):
-        deployment.serve()
+        deployments.serve()
 
 
-def test_a_server_that_is_away_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "chdir", lambda folder: None)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         with pytest.raises(UserError, match=r"127\.0\.0\.1:9/api: the server cannot be reached"):
-            deployment.serve()
+            deployments.serve()
         with pytest.raises(SystemExit, match=r"Prefect.s server: .* start it with prefect server start"):
             run(lambda: hotdog(HotdogSettings(data="sample", store=tmp_path / "store", models=tmp_path / "models")))
 
 
-def test_the_parameters_are_settings_of_the_flows(served: dict[str, Any]) -> None:
+def test_parameters_are_settings_of_the_flows(served: dict[str, Any]) -> None:
     for name, settings in (("nightly", HotdogSettings), ("weekly", CifarSettings)):
         assert settings(**served[name].parameters["settings"])

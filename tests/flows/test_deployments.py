@@ -1,4 +1,4 @@
-"""The deployments of prefect.yaml on a real server: a schedule that fires, unchanged data, a photo more, a cancel."""
+"""The deployments of prefect.yaml on a real server: a schedule that fires, unchanged data, an added photo, a cancelled run."""
 
 import base64
 import io
@@ -28,13 +28,13 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.states import Cancelling
 
-from cnn.publication.publishing import read_manifest
+from cnn.publication.manifest import Manifest
 from flows.hotdog import HotdogSettings
 
 pytestmark = pytest.mark.slow
 NIGHTLY = "hotdog/nightly"
 
-#: Imported at the start of every Python process of the test: writes down whom it wants to call outside.
+#: Imported at the start of every Python process of the test: writes down which addresses outside it calls.
 WATCH = """
 import os, socket, sys
 
@@ -79,7 +79,7 @@ def process(*command: str, environment: dict[str, str], log: Path) -> Iterator[N
 
 @dataclass
 class Server:
-    """A Prefect server of the test's own, and what its deployments are given."""
+    """A Prefect server of the test's own, and the parameters of its runs."""
 
     client: SyncPrefectClient
     environment: dict[str, str]
@@ -122,8 +122,8 @@ class Server:
 
     def logs(self, run: FlowRun, part: str) -> list[dict[str, Any]]:
         """The lines of a run's log, its tasks' included, that hold some text."""
-        said = self.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [str(run.id)]}}, "limit": 200})
-        return [line for line in said if part in line["message"]]
+        lines = self.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [str(run.id)]}}, "limit": 200})
+        return [line for line in lines if part in line["message"]]
 
     def post(self, route: str, content: dict[str, Any]) -> Any:
         """What the server answers to a request that its client has no method for."""
@@ -131,7 +131,7 @@ class Server:
 
 
 def eventually(found: Any, seconds: float = 120) -> Any:
-    """The first answer of a function that is not empty."""
+    """The first result of a function that is not empty."""
     deadline = time.monotonic() + seconds
     while not (answer := found()):
         assert time.monotonic() < deadline, "it did not happen"
@@ -178,8 +178,8 @@ def server(tmp_path: Path, weights_file: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def heard() -> Iterator[tuple[str, list[str]]]:
-    """The address of a little web server, and the messages that have come there."""
+def notified() -> Iterator[tuple[str, list[str]]]:
+    """The address of a small web server, and the messages it has received."""
     messages: list[str] = []
 
     class Listener(BaseHTTPRequestHandler):
@@ -197,7 +197,7 @@ def heard() -> Iterator[tuple[str, list[str]]]:
         listener.shutdown()
 
 
-def test_retraining_on_a_schedule(server: Server, heard: tuple[str, list[str]]) -> None:
+def test_retraining_on_a_schedule(server: Server, notified: tuple[str, list[str]]) -> None:
     server.prefect("work-pool", "create", "local", "--type", "process")
     server.prefect("deploy", "-n", NIGHTLY, "--params", json.dumps(server.settings()))
     worker = (sys.executable, "-m", "prefect", "worker", "start", "--pool", "local")
@@ -205,9 +205,9 @@ def test_retraining_on_a_schedule(server: Server, heard: tuple[str, list[str]]) 
         check_the_schema(server)
         check_the_first_run(server)
         check_unchanged_data(server)
-        check_a_photo_more(server)
-        check_a_failed_run(server, *heard)
-        check_a_cancelled_run(server, heard[1])
+        check_an_added_photo(server)
+        check_a_failed_run(server, *notified)
+        check_a_cancelled_run(server, notified[1])
     calls = server.folder / "calls"
     # Prefect's server looks up what kinds of workers there are; nobody else calls anybody
     assert not calls.exists() or all("server start" in call for call in calls.read_text().splitlines())
@@ -259,7 +259,7 @@ def check_unchanged_data(server: Server) -> None:
     eventually(lambda: set(server.tasks(run).values()) == {"Cached"})
 
 
-def check_a_photo_more(server: Server) -> None:
+def check_an_added_photo(server: Server) -> None:
     write_images(server.folder / "photos" / "train", 1, first=50, labels=("hotdog",))
     run = server.wait(server.start(min_new=2).id)
     assert message(run).startswith("Completed: New images since hotdog v0001: 1 of the 2 wanted."), message(run)
@@ -268,8 +268,8 @@ def check_a_photo_more(server: Server) -> None:
     (triggered,) = eventually(lambda: {run.id for run in server.runs()} - before)
     run = server.wait(triggered)
     assert "hotdog v0002 is published" in message(run)
-    manifest = read_manifest(server.folder / "models" / "hotdog" / "v0002")
-    assert manifest["data"]["counts"]["train"] == {"hotdog": 9, "not_hotdog": 8}
+    manifest = Manifest.open(server.folder / "models" / "hotdog" / "v0002")
+    assert manifest.lineage.data.counts["train"] == {"hotdog": 9, "not_hotdog": 8}
 
 
 def check_a_failed_run(server: Server, webhook: str, messages: list[str]) -> None:
@@ -297,4 +297,4 @@ def check_a_cancelled_run(server: Server, messages: list[str]) -> None:
 
     resumed = server.wait(server.start(**wanted).id)
     assert "hotdog v0003 is published" in message(resumed)
-    assert eventually(lambda: server.logs(resumed, "going on after epoch"))
+    assert eventually(lambda: server.logs(resumed, "resuming after epoch"))

@@ -1,5 +1,8 @@
 """What came of a run, in words; without Prefect's server."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +14,8 @@ from cnn.publication.versions import versions
 from cnn.support.errors import UserError
 from cnn.support.references import Reference
 from flows.runs import Place, outcome, require_no_failures, too_few_new
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +65,13 @@ def test_failures_are_named_with_what_was_published(tmp_path: Path) -> None:
         require_no_failures({"vgg": "vgg failed.", "alexnet": "alexnet, too."}, version)
     expected = f"vgg failed. alexnet, too. The best of the others is published: {version.path}."
     assert str(raised.value) == expected
+
+
+def test_prefect_is_imported_with_our_settings() -> None:
+    code = (
+        "import flows.hotdog\nfrom prefect.settings import get_current_settings\nserver = get_current_settings().server\n"
+        "print(server.ephemeral.startup_timeout_seconds, server.analytics_enabled)"
+    )
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=plain, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["120", "False"]
