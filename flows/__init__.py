@@ -1,3 +1,3 @@
-"""Flows: what happens, in order, and their settings. `tasks` comes first, as it makes the settings of Prefect's import."""
+"""Flows: what happens, in order, and their settings. `tasks` is imported first: it sets what Prefect's import reads."""
 
 import tasks  # noqa: F401

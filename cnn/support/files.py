@@ -1,6 +1,7 @@
 """Files and folders that are written whole or not at all, their digests, and locks on folders."""
 
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -113,7 +114,7 @@ def abandoned(folder: Path, pattern: str = "**/.*") -> list[Path]:
 def _temporary(path: Path, make: Callable[[str, Path], str]) -> Iterator[Path]:
     """A locked temporary file or folder beside ``path``; those that killed processes left for ``path`` are removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in abandoned(path.parent, f".{path.name}.*"):
+    for left in abandoned(path.parent, f".{glob.escape(path.name)}.*"):
         _remove(left)
     while True:
         temporary = Path(make(f".{path.name}.", path.parent))

@@ -1,6 +1,7 @@
 """The deployments of prefect.yaml, as one process serves them."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import yaml
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from cnn.support.commandline import run
 from cnn.support.errors import UserError
 from flows import deployments
 from flows.cifar import CifarSettings
+from flows.commandline import run_flow
 from flows.hotdog import HotdogSettings, hotdog
 
 
@@ -56,8 +57,10 @@ def test_unreachable_server_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         with pytest.raises(UserError, match=r"127\.0\.0\.1:9/api: the server cannot be reached"):
             deployments.serve()
+        places = ["--store", str(tmp_path / "store"), "--models", str(tmp_path / "models")]
+        monkeypatch.setattr(sys, "argv", ["hotdog.py", "--weights", "random", *places])
         with pytest.raises(SystemExit, match=r"Prefect.s server: .* start it with prefect server start"):
-            run(lambda: hotdog(HotdogSettings(data="sample", store=tmp_path / "store", models=tmp_path / "models")))
+            run_flow(HotdogSettings, hotdog)
 
 
 def test_parameters_are_settings_of_the_flows(served: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The deployments of prefect.yaml on a real server: a schedule that fires, unchanged data, an added photo, a cancelled run."""
+"""The deployments of prefect.yaml on a real server: on schedule, unchanged, with a photo added, failed, cancelled."""
 
 import base64
 import io
@@ -162,6 +162,7 @@ def server(tmp_path: Path, weights_file: Path) -> Iterator[Server]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",  # and not a minute
+        "PREFECT_WORKER_QUERY_SECONDS": "1",  # and not ten
         "PWD": str(ROOT),
         "PYTHONPATH": str(tmp_path / "watch"),
         "CALLS_OUTSIDE": str(tmp_path / "calls"),
@@ -282,7 +283,7 @@ def check_a_failed_run(server: Server, webhook: str, messages: list[str]) -> Non
 
 
 def check_a_cancelled_run(server: Server, messages: list[str]) -> None:
-    wanted = {"finetune": 40, "notify": "custom-webhook/ops"}
+    wanted = {"finetune": 20, "notify": "custom-webhook/ops"}
     finished = set(server.folder.glob("store/training/*/state.npz"))
     run = server.start(**wanted)
     eventually(lambda: set(server.folder.glob("store/training/*/state.npz")) - finished)

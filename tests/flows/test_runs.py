@@ -69,7 +69,8 @@ def test_failures_are_named_with_what_was_published(tmp_path: Path) -> None:
 
 def test_prefect_is_imported_with_our_settings() -> None:
     code = (
-        "import flows.hotdog\nfrom prefect.settings import get_current_settings\nserver = get_current_settings().server\n"
+        "import flows.hotdog\nfrom prefect.settings import get_current_settings\n"
+        "server = get_current_settings().server\n"
         "print(server.ephemeral.startup_timeout_seconds, server.analytics_enabled)"
     )
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
