@@ -41,7 +41,7 @@ def serve(file: Path = PREFECT_FILE) -> None:
             "and set it to http://127.0.0.1:4200/api."
         )
     os.chdir(file.parent)  # entry points and folders are named from there
-    described = yaml.safe_load(file.read_text())
+    described = yaml.safe_load(file.read_text(encoding="utf-8"))
     for step in described["build"]:
         try:
             limit_gpus(**step["flows.deployments.limit_gpus"])

@@ -9,7 +9,7 @@ from cnn.support.files import content_digest
 
 
 class Reference(BaseModel):
-    """Where a result is, what it is, and what a reader of it must be told.
+    """Where a result is, what it is, and what a reader of it must know.
 
     Attributes:
         path: absolute path of a file or folder.

@@ -50,14 +50,13 @@ def transfer(
             make_inputs(dataset, start.parameters, stage, inputs, seed=seed, devices=devices)
         batches = make_batches(dataset, inputs, stage, seed)
         learner = Learner(stage, classes, transfer_model(stage, len(classes.names), start.parameters, seed, devices))
-        state_file = state_file or folder / "state.npz"
-        values, history, timings, kept = train(learner, batches, seed=seed, state_file=state_file)
+        values, rows, timings, kept = train(learner, batches, seed=seed, state_file=state_file or folder / "state.npz")
     number = 1 + max((int(row["stage"]) for row in start.history), default=0)
     return Checkpoint(
         PRETRAINED,
         dataset.classes,
         values,
-        history=(*start.history, *({"stage": number, **row} for row in history)),
+        history=(*start.history, *({"stage": number, **row} for row in rows)),
         timings=(*start.timings, *timings),
         kept=len(start.history) + kept,
     )

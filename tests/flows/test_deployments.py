@@ -283,7 +283,7 @@ def check_a_failed_run(server: Server, webhook: str, messages: list[str]) -> Non
 
 
 def check_a_cancelled_run(server: Server, messages: list[str]) -> None:
-    wanted = {"finetune": 20, "notify": "custom-webhook/ops"}
+    wanted = {"finetune": 30, "notify": "custom-webhook/ops"}
     finished = set(server.folder.glob("store/training/*/state.npz"))
     run = server.start(**wanted)
     eventually(lambda: set(server.folder.glob("store/training/*/state.npz")) - finished)

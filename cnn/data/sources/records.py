@@ -103,7 +103,7 @@ def read_records(path: Path) -> Iterator[tuple[int, bytes]]:
 
     Raises:
         UserError: a record is damaged or cut off, or there is none. A file that was cut exactly between two
-            records cannot be told from a whole one.
+            records looks like a whole one.
     """
     number = 0
     with path.open("rb") as file:

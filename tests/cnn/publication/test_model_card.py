@@ -92,7 +92,8 @@ def test_summary_says_whether_it_is_the_champion(candidate: Made, tmp_path: Path
 def test_rows_are_for_people(candidate: Made, tmp_path: Path) -> None:
     version = candidate.publish(tmp_path)
     assert metrics_rows(Manifest.open(version).metrics)[0] == {
-        "split": "validation", "accuracy": "0.500", "precision": "0.500", "recall": "1.000", "f1": "0.667", "images": "8",
+        "split": "validation", "accuracy": "0.500", "precision": "0.500", "recall": "1.000", "f1": "0.667",
+        "images": "8",
     }  # fmt: skip
     assert history_rows(version) == [
         {"stage": "1", "epoch": "0", "validation accuracy": "0.5000", "validation f1": "0.5000"}
