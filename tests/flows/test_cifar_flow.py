@@ -13,6 +13,7 @@ import pytest
 from conftest import Run, run_flow
 from PIL import Image
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import ArtifactSort
 from sklearn.metrics import accuracy_score
 
 from cnn.data.catalog import CIFAR10_BATCHES
@@ -242,7 +243,7 @@ def check_predictions(version: Path, dataset: Dataset, best: str) -> None:
 
 def check_artifacts(version: Path, compared: Comparison) -> None:
     with get_client(sync_client=True) as client:
-        shown = {artifact.key: artifact for artifact in client.read_artifacts()}
+        shown = {artifact.key: artifact for artifact in client.read_artifacts(sort=ArtifactSort.CREATED_DESC)}
     names = [row.architecture for row in compared.rows]
     assert {f"progress-train-{name}" for name in names} <= set(shown)
     assert {f"batches-{image.stem}" for image in version.glob("*.png")} <= set(shown)
