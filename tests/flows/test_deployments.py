@@ -42,8 +42,7 @@ def watched(function, host):
     def call(*arguments, **named):
         name = host(*arguments)
         if name and not str(name).startswith(("127.", "::1", "localhost", "0.0.0.0", "/")):
-            with open(os.environ["CALLS_OUTSIDE"], "a") as file:
-                file.write(f"{' '.join(sys.argv)} calls {name}\\n")
+            print(*sys.argv, "calls", name, file=open(os.environ["CALLS_OUTSIDE"], "a"))
         return function(*arguments, **named)
     return call
 

@@ -4,71 +4,24 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from conftest import Run, kill_in_mid_training, run_flow, write_images
-from PIL import Image
-from prefect.client.orchestration import get_client
+from conftest import kill_in_mid_training, write_images
+from hotdog_flow import ALL, TRAINING, Runner, no_figures, photos, published, run  # noqa: F401  (fixtures)
 
 from cnn.__main__ import Commands
 from cnn.data.catalog import DATASETS, WEIGHTS, CatalogFile
 from cnn.data.sample import write_sample
-from cnn.evaluation import report
-from cnn.publication.manifest import Manifest
 from cnn.publication.model_card import summary
-from cnn.support.backend import mx
 from cnn.support.commandline import parse
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
-from flows.hotdog import HotdogSettings, hotdog
 from tasks import fetching
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-
-Runner = Callable[..., Run]
-ALL = {"open", "prepare", "weights", "embed", "train", "evaluate", "publish"}
-TRAINING = {"train", "evaluate", "publish"}
-
-
-def short(name: str) -> str:
-    """First word of a task run's name, or "weights" where it is about these."""
-    return "weights" if name.endswith(" weights") else name.split()[0]
-
-
-def run_in(folder: Path, weights_file: Path, data: Path, **settings: Any) -> Run:
-    """Run the flow with its store and its models in a folder."""
-    places = {"store": folder / "store", "models": folder / "models", "weights": str(weights_file), "data": str(data)}
-    return run_flow(hotdog, HotdogSettings(**{**places, "epochs": 2, "views": 1, **settings}), short)
-
-
-@pytest.fixture
-def run(tmp_path: Path, weights_file: Path) -> Runner:
-    return partial(run_in, tmp_path, weights_file)
-
-
-@pytest.fixture(scope="module")
-def published(drawn: Path, weights_file: Path, prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that many tests look at and none changes."""
-    return run_in(tmp_path_factory.mktemp("published"), weights_file, drawn)
-
-
-@pytest.fixture
-def photos(tmp_path: Path, drawn: Path) -> Path:
-    """A copy of the drawn images that a test may change."""
-    return shutil.copytree(drawn, tmp_path / "photos")
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes most of a run's time."""
-    monkeypatch.setattr(report, "save_figure", lambda figure, path, notes: path.touch())
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -230,102 +183,6 @@ def test_auto_falls_back_on_the_sample(
     assert version.parent.name == "hotdog-sample"
     for text in (caplog.text, summary(version), (version / "README.md").read_text()):
         assert "SAMPLE" in text and "BUILT-IN" in text
-
-
-# ---- what comes out
-
-
-def test_tasks_are_named_after_what_they_do(drawn: Path, published: Run, weights_file: Path) -> None:
-    with get_client(sync_client=True) as client:
-        names = {task.name for task in client.read_task_runs()}
-    assert names >= {
-        f"open {drawn.stem}", f"prepare {drawn.stem}", f"open {weights_file.stem} weights", "embed 1 views",
-        "train output block", "evaluate classifier", f"publish {drawn.stem}",
-    }  # fmt: skip
-
-
-def test_published_network_fits_the_model_zoo(published: Run, drawn: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    net = mx.gluon.model_zoo.vision.squeezenet1_1(classes=2)
-    net.load_parameters(str(published.version / "squeezenet.params"))
-    session = onnxruntime.InferenceSession(str(published.version / "squeezenet.onnx"))
-    mean, std = (np.array(each, np.float32) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    rows = pq.read_table(published.version / "predictions-test.parquet").to_pylist()
-    assert len(rows) == 8
-    for row in rows:
-        image = Image.open(drawn / row["image"])
-        assert image.size == (256, 256)  # so that only the middle has to be cut out
-        pixels = np.asarray(image.crop((16, 16, 240, 240))) / np.float32(255)
-        shown = ((pixels - mean) / std).transpose(2, 0, 1)[None]
-        for (logits,) in (net(mx.nd.array(shown)).asnumpy(), session.run(None, {"data": shown})[0]):
-            shares = np.exp(logits) / np.exp(logits).sum()
-            np.testing.assert_allclose(shares, [row["p(hotdog)"], row["p(not_hotdog)"]], atol=1e-3)
-
-
-def test_classify_agrees_with_the_evaluation(
-    published: Run, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    models = str(published.version.parents[1])
-    expected = pq.read_table(published.version / "predictions-validation.parquet").to_pylist()
-    capsys.readouterr()
-    plot = tmp_path / "plot.png"
-    arguments = ["classify", str(drawn / "validation"), "--models", models, "--json"]
-    parse(Commands, [*arguments, "--plot", str(plot)]).run()
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    found = {Path(line["image"]).relative_to(drawn).as_posix(): line for line in lines}
-    assert len(found) == len(expected) == 8
-    for row in expected:
-        line = found[row["image"]]
-        assert line["class"] == row["prediction"]
-        for label, share in line["probabilities"].items():
-            assert share == pytest.approx(row[f"p({label})"], abs=1e-5)
-    assert Image.open(plot).size > (400, 200)
-
-
-def test_classify_reports_what_is_no_image(
-    published: Run, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    models = ["--models", str(published.version.parents[1])]
-    first = next((drawn / "validation" / "hotdog").iterdir())
-    (folder := tmp_path / "copy").mkdir()
-    for name in (b"caf\xe9.jpg", b"Thumbs.db", b".hidden.jpg"):
-        shutil.copy(first, folder / os.fsdecode(name))
-    capsys.readouterr()
-    parse(Commands, ["classify", str(folder), *models]).run()
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"{folder}/caf?.jpg: ")
-    (text := tmp_path / "text.jpg").write_text("text")
-    with pytest.raises(UserError, match=r"text\.jpg: not an image; expected an image\. .*nowhere\.jpg: cannot be read"):
-        parse(Commands, ["classify", str(text), str(first), str(tmp_path / "nowhere.jpg"), *models]).run()
-    assert capsys.readouterr().out.startswith(f"{first}: ")  # the others are classified
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_notebook_recipe_chooses_on_test(run: Runner, photos: Path) -> None:
-    shutil.rmtree(photos / "validation")
-    ended = run(photos, recipe="notebook", epochs=1, views=None)
-    assert ended.worked() >= {"pack", "train"} and "embed" not in ended.worked()
-    manifest, card = Manifest.open(ended.version), (ended.version / "README.md").read_text()
-    assert list(manifest.metrics) == ["validation"] and manifest.metrics["validation"].images == 8
-    assert "no test split" in card and "served as validation" in card
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_finetuning_is_a_second_stage(run: Runner, drawn: Path) -> None:
-    version = run(drawn, finetune=1).version
-    history = pq.read_table(version / "history.parquet").to_pylist()
-    assert [(row["stage"], row["epoch"]) for row in history] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
-    assert [stage.get("trains") for stage in Manifest.open(version).lineage.stages] == [None, "all"]
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_three_classes_have_a_mean_f1(run: Runner, tmp_path: Path) -> None:
-    for number, label in enumerate(("ant", "bee", "cat")):
-        for split, first in (("train", 10 * number), ("validation", 100 + 10 * number)):
-            write_images(tmp_path / "zoo" / split, 2, first, labels=("hotdog",))
-            (tmp_path / "zoo" / split / "hotdog").rename(tmp_path / "zoo" / split / label)
-    manifest = Manifest.open(run(tmp_path / "zoo").version)
-    assert manifest.classes == ("ant", "bee", "cat") and manifest.positive is None
 
 
 # ---- what is refused
