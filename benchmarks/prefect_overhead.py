@@ -43,7 +43,9 @@ def seconds_to_first_task(data: Path, environment: Mapping[str, str]) -> float:
     command = [sys.executable, "flows/hotdog.py", "--data", str(data), "--weights", "random"]
     command += ["--store", str(folder / "store"), "--models", str(folder / "models")]
     begin = time.monotonic()
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr
         for line in process.stderr:
             if "Finished in state" in line:
