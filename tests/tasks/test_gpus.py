@@ -135,7 +135,7 @@ def test_killed_process_releases_its_gpus(tmp_path: Path, waiting: Event) -> Non
 
 
 def test_cancelled_training_stops_waiting(waiting: Event) -> None:
-    with reserved(all_of(FIRST)), ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, reserved(all_of(FIRST)):
         with pytest.raises(KeyboardInterrupt), cancel_together():
             other = pool.submit(copy_context().run, reserve, one_of(FIRST))
             assert waiting.wait(60)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect import flow
+from prefect.cache_policies import NO_CACHE
 
 from cnn.support.errors import TransientError, UserError
 from cnn.support.references import Reference
@@ -67,7 +68,7 @@ def test_only_transient_errors_are_retried(tmp_path: Path, error: Exception, tri
 
     @flow
     def failing() -> None:
-        fail.with_options(retries=2, retry_delay_seconds=0)(tmp_path)
+        fail.with_options(retries=2, retry_delay_seconds=0, cache_policy=NO_CACHE)(tmp_path)
 
     with pytest.raises(type(error)):
         failing()

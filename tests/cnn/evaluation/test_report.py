@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
+from cnn.evaluation import report
 from cnn.evaluation.report import Report, evaluate
 from cnn.networks.architectures import NetworkConfig
 from cnn.networks.running import initialise, parameters
@@ -48,23 +50,23 @@ def outputs(net: Any, dataset: Dataset, split: str) -> np.ndarray:
 
 
 def test_metrics_are_scikit_learns(net: Any, checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path) -> None:
-    report = evaluate(checkpoint, drawn_dataset, tmp_path / "report", positive="not_hotdog")
-    assert set(report.metrics) == set(report.confusion) == {"validation", "test"}
-    for split, metrics in report.metrics.items():
+    found = evaluate(checkpoint, drawn_dataset, tmp_path / "report", positive="not_hotdog")
+    assert set(found.metrics) == set(found.confusion) == {"validation", "test"}
+    for split, metrics in found.metrics.items():
         labels, predicted = drawn_dataset.ids_and_labels(split)[1], outputs(net, drawn_dataset, split).argmax(1)
         assert metrics.images == 8
         assert metrics.accuracy == accuracy_score(labels, predicted)
         assert metrics.f1 == pytest.approx(f1_score(labels, predicted, pos_label=1, zero_division=0))
-        assert report.confusion[split] == confusion_matrix(labels, predicted, labels=[0, 1]).tolist()
+        assert found.confusion[split] == confusion_matrix(labels, predicted, labels=[0, 1]).tolist()
 
 
 def test_report_holds_everything(net: Any, checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path) -> None:
     dataset, folder = drawn_dataset.model_copy(update={"caveats": ("Mind the gap.",)}), tmp_path / "report"
-    report = evaluate(checkpoint, dataset, folder)
-    assert Report.open(folder) == report
-    assert report.caveats == ("Mind the gap.",) and report.positive == "hotdog"
-    assert report.checkpoint == file_digest(checkpoint_file(checkpoint))
-    assert report.parameters == sum(parameter.data().size for parameter in net.collect_params().values())
+    found = evaluate(checkpoint, dataset, folder)
+    assert Report.open(folder) == found
+    assert found.caveats == ("Mind the gap.",) and found.positive == "hotdog"
+    assert found.checkpoint == file_digest(checkpoint_file(checkpoint))
+    assert found.parameters == sum(parameter.data().size for parameter in net.collect_params().values())
     assert pq.read_table(folder / "history.parquet").to_pylist() == list(HISTORY)
     for split in ("validation", "test"):
         rows = pq.read_table(folder / f"predictions-{split}.parquet").to_pylist()
@@ -76,6 +78,20 @@ def test_report_holds_everything(net: Any, checkpoint: Path, drawn_dataset: Data
         assert [row["prediction"] for row in rows] == [dataset.classes[index] for index in shares.argmax(1)]
     for figure in ("curves", "confusion", "examples"):
         assert min(Image.open(folder / f"{figure}.png", formats=["PNG"]).size) > 100
+
+
+def test_curves_are_of_the_checkpoint(
+    checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+
+    def learning_curves(*arguments: Any) -> Figure:
+        drawn.append(arguments)
+        return Figure()
+
+    monkeypatch.setattr(report, "learning_curves", learning_curves)
+    evaluate(checkpoint, drawn_dataset, tmp_path / "report")
+    assert drawn == [(HISTORY, 1)]
 
 
 def test_unknown_positive_class_is_refused(checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path) -> None:

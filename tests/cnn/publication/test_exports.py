@@ -1,5 +1,6 @@
 """The forms of a published network, all run on the same image file; its input is made by Pillow and numpy."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -89,5 +90,5 @@ def test_all_forms_predict_alike(name: str, recipe: Any, photo: Path, drawn_data
         symbol = mx.gluon.SymbolBlock.imports(*files)
     np.testing.assert_allclose(symbol(mx.nd.array(shown)).asnumpy(), expected, rtol=1e-3, atol=1e-4)
     shares = load_version(version).classify(photo)
-    assert list(shares) == ["hotdog", "not_hotdog"]
+    assert list(shares) == ["hotdog", "not_hotdog"] == json.loads((version / "classes.json").read_text())
     np.testing.assert_allclose(list(shares.values()), softmax(expected[0]), atol=1e-3)

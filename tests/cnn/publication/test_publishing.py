@@ -120,9 +120,10 @@ def test_images_that_the_champion_was_trained_on_do_not_count(hotdog: Made, phot
     first = hotdog.publish(models)
     shutil.rmtree(photos / "validation")
     (photos / "validation" / "hotdog").mkdir(parents=True)
-    for name in ("0000.jpg", "0001.jpg"):  # two that it was trained on, both hotdogs, and two others
-        (photos / "train" / "hotdog" / name).rename(photos / "validation" / "hotdog" / name)
-    write_images(photos / "validation", 2, first=300, labels=("not_hotdog",))
+    (photos / "validation" / "not_hotdog").mkdir()
+    for split, label, names in (("train", "hotdog", "0000 0001"), ("test", "not_hotdog", "0200 0201")):
+        for name in names.split():  # two that it was trained on, both hotdogs, and two that it was only tested on
+            (photos / split / label / f"{name}.jpg").rename(photos / "validation" / label / f"{name}.jpg")
     mixed = prepare(photos, photos.parent / "mixed")
     candidate = make_candidate(photos.parent, mixed, 1)
     second = candidate.with_lineage(stages=({"chosen_by": "accuracy"},)).publish(models)
@@ -165,6 +166,19 @@ def test_altered_champion_needs_not_be_beaten(
 def test_same_candidate_is_published_once(hotdog: Made, models: Path) -> None:
     assert hotdog.publish(models) == hotdog.publish(models) == models / "food" / "v0001"
     assert hotdog.of_other_data().publish(models).name == "v0002"
+
+
+def test_altered_version_is_followed_by_another(hotdog: Made, models: Path) -> None:
+    first = hotdog.publish(models)
+    (first / "squeezenet.onnx").write_bytes(b"altered")
+    second = hotdog.publish(models)
+    assert second.name == "v0002" and champion(models / "food") == second
+    assert (first / "squeezenet.onnx").read_bytes() == b"altered"
+
+
+def test_earlier_version_does_not_replace_the_champion(hotdog: Made, equal: Made, models: Path) -> None:
+    first, second = hotdog.publish(models), equal.publish(models)
+    assert hotdog.publish(models) == first and champion(models / "food") == second
 
 
 def test_report_of_another_checkpoint_is_refused(hotdog: Made, equal: Made, models: Path) -> None:

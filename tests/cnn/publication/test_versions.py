@@ -67,12 +67,12 @@ def test_only_unchanged_files_are_intact(version: Path) -> None:
 
 
 def test_versions_are_in_the_order_of_their_numbers(version: Path) -> None:
-    for name in ("v0010", "v0002", "v10000"):
+    for name in ("v0010", "v0002", "v10000", "v9999"):
         shutil.copytree(version, version.parent / name)
     for name in ("v0003", "v01", "vest"):
         (version.parent / name).mkdir()  # without a manifest, or named otherwise
     found = versions(version.parent)
-    assert [path.name for path in found] == ["v0001", "v0002", "v0010", "v10000"]
+    assert [path.name for path in found] == ["v0001", "v0002", "v0010", "v9999", "v10000"]
     assert versions(version.parent / "nothing") == {}
 
 
