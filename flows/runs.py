@@ -15,8 +15,7 @@ from prefect.states import Completed, State
 
 from cnn.data.datasets import Dataset
 from cnn.publication.manifest import Manifest
-from cnn.publication.publishing import new_images
-from cnn.publication.versions import versions
+from cnn.publication.versions import new_images, versions
 from cnn.support.errors import UserError
 from cnn.support.references import Reference
 from flows.settings import MIRROR, FlowSettings, model_name

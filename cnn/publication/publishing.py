@@ -1,7 +1,6 @@
 """Publishing: a trained network becomes the next model version, and the champion if it is not worse than the last."""
 
 import shutil
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
@@ -12,39 +11,18 @@ import pyarrow.parquet as pq
 
 from cnn.data.datasets import Dataset
 from cnn.evaluation.comparison import Comparison
-from cnn.evaluation.predictions import predict_split
-from cnn.evaluation.report import Report, read_predictions
+from cnn.evaluation.report import Report
 from cnn.publication.exports import export_network
-from cnn.publication.manifest import CHAMPION_FILE, MANIFEST_FILE, Lineage, Manifest
+from cnn.publication.gate import Candidate, Decision, decide
+from cnn.publication.manifest import MANIFEST_FILE, Lineage, Manifest
 from cnn.publication.model_card import model_card
-from cnn.publication.versions import intact_champion, is_intact, load_version, promote, version_folders, versions
+from cnn.publication.versions import IMAGES_FILE, intact_champion, is_intact, promote, version_folders, versions
 from cnn.support.backend import CPU, Devices
 from cnn.support.files import atomic_folder, file_digest, locked
 from cnn.training.checkpoints import checkpoint_file, load_checkpoint
 
 MODEL_CARD_FILE = "README.md"
-_IMAGES_FILE = "images.parquet"
-_FIGURES = {"f1": "F1", "accuracy": "accuracy"}
 _SOFTWARE = ("mxnet", "mxnet-cu112", "numpy", "pillow", "scikit-image", "pyarrow", "prefect")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trained network that may be published: folders of its checkpoint and report, its dataset, its lineage."""
-
-    name: str
-    checkpoint: Path
-    report: Path
-    dataset: Dataset
-    lineage: Lineage
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether a version became the champion, and why, as a sentence."""
-
-    promoted: bool
-    reason: str
 
 
 def publish(
@@ -104,35 +82,6 @@ def _accuracies(folder: Path) -> dict[str, float]:
     return {row.architecture: row.accuracy for row in comparison.rows} if comparison else {}
 
 
-def decide(candidate: Candidate, folder: Path, best: Path | None, devices: Devices = CPU) -> Decision:
-    """Whether a candidate may replace ``best``, the champion: only if it is not worse on the same validation images.
-
-    Images that the champion was trained on, because another recipe splits otherwise, do not count.
-    """
-    if best is None:
-        is_first = not (folder / CHAMPION_FILE).exists()
-        return Decision(True, f"There was no {'' if is_first else 'intact '}champion to compare with.")
-    manifest, dataset = Manifest.open(best), candidate.dataset
-    if manifest.classes != dataset.classes:
-        return Decision(True, f"The classes changed, so {best.name} cannot be compared.")
-    trained_on = _image_ids(best, ("train",))
-    predictions = read_predictions(candidate.report, "validation", dataset.classes).without(trained_on)
-    if not predictions.ids:
-        return Decision(True, f"{best.name} was trained on all of these validation images, so it cannot be compared.")
-    positive, figure = Report.open(candidate.report).positive, candidate.lineage.chosen_by
-    index = None if positive is None else dataset.classes.index(positive)
-    mine = getattr(predictions.metrics(index), figure)
-    if (manifest.lineage.data.digest, manifest.positive) == (candidate.lineage.data.digest, positive):
-        theirs = getattr(manifest.metrics["validation"], figure)
-    else:  # its own metrics are of other images or of another class
-        theirs_now = predict_split(load_version(best, devices), dataset, "validation").without(trained_on)
-        theirs = getattr(theirs_now.metrics(index), figure)
-    compared = f"validation {_FIGURES[figure]} {mine:.4f} against {theirs:.4f} of {best.name} on the same images"
-    if mine >= theirs:
-        return Decision(True, f"Not worse than the champion: {compared}.")
-    return Decision(False, f"Worse than the champion: {compared}.")
-
-
 def _write_version(candidate: Candidate, folder: Path, digest: str, decision: Decision) -> Path:
     number = max(map(_number, version_folders(folder)), default=0) + 1
     version = folder / f"v{number:04d}"
@@ -141,7 +90,7 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
             shutil.copyfile(file, temporary / file.name)
         trained = load_checkpoint(candidate.checkpoint)
         export_network(trained, temporary)
-        pq.write_table(_images_table(candidate.dataset), temporary / _IMAGES_FILE)
+        pq.write_table(_images_table(candidate.dataset), temporary / IMAGES_FILE)
         report = Report.open(candidate.report)
         manifest = Manifest(
             name=candidate.name,
@@ -187,14 +136,3 @@ def _images_table(dataset: Dataset) -> pa.Table:
             for id_, name, label in zip(ids, dataset.names(split), labels, strict=True)
         ]
     return pa.Table.from_pylist(rows)
-
-
-def _image_ids(version: Path, splits: tuple[str, ...]) -> set[str]:
-    """Ids of the images that these splits had when a version was made."""
-    return set(pq.read_table(version / _IMAGES_FILE, filters=[("split", "in", splits)])["id"].to_pylist())
-
-
-def new_images(dataset: Dataset, version: Path) -> int:
-    """How many images of ``dataset`` a published version was not made from."""
-    known = _image_ids(version, dataset.splits)
-    return sum(id_ not in known for split in dataset.splits for id_ in dataset.ids_and_labels(split)[0])

@@ -5,6 +5,9 @@ import re
 import warnings
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
+from cnn.data.datasets import Dataset
 from cnn.evaluation.classifier import Classifier
 from cnn.publication.manifest import CHAMPION_FILE, MANIFEST_FILE, Champion, Manifest
 from cnn.support.backend import CPU, Devices, mx
@@ -13,6 +16,7 @@ from cnn.support.files import atomic_file, file_digest
 
 logger = logging.getLogger(__name__)
 
+IMAGES_FILE = "images.parquet"
 _VERSION = re.compile(r"v\d{4,}")
 
 
@@ -72,6 +76,17 @@ def is_intact(version: Path) -> bool:
     except (OSError, ValueError):
         return False
     return all((version / name).exists() and file_digest(version / name) == files[name] for name in files)
+
+
+def image_ids(version: Path, splits: tuple[str, ...]) -> set[str]:
+    """Ids of the images that these splits had when a version was made."""
+    return set(pq.read_table(version / IMAGES_FILE, filters=[("split", "in", splits)])["id"].to_pylist())
+
+
+def new_images(dataset: Dataset, version: Path) -> int:
+    """How many images of ``dataset`` a published version was not made from."""
+    known = image_ids(version, dataset.splits)
+    return sum(id_ not in known for split in dataset.splits for id_ in dataset.ids_and_labels(split)[0])
 
 
 def promote(version: Path) -> None:

@@ -18,8 +18,7 @@ from cnn.data.datasets import Dataset
 from cnn.data.preparation import prepare
 from cnn.evaluation.comparison import Comparison, ComparisonRow
 from cnn.publication.manifest import Manifest
-from cnn.publication.publishing import new_images
-from cnn.publication.versions import champion, promote, versions
+from cnn.publication.versions import champion, new_images, promote, versions
 from cnn.support.files import file_digest
 
 
