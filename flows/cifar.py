@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prefect.states import State
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
 from cnn.evaluation.comparison import Comparison
@@ -15,8 +17,8 @@ from flows.settings import CifarSettings
 from tasks import evaluating, fetching, preparing, publishing, training
 
 
-@runs.flow(name="cifar")
-def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008  (frozen)
+@runs.flow(CifarSettings)
+def cifar(settings: CifarSettings) -> State[Reference]:
     """Small images in, the best of several networks out; each step is cached and shows in the Prefect UI."""
     place = runs.begin(settings)
     recipes, seed, store, mirror = settings.make_recipes(), settings.seed, place.store, place.mirror
@@ -30,8 +32,8 @@ def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
     chooses_on_test = any(recipe.chooses_on_test for recipe in recipes.values())
     dataset = preparing.prepare(source, test_as_validation=chooses_on_test, store=store)
-    if reason := runs.too_few_new(dataset, published, settings.min_new):
-        return runs.completed(reason, published[-1])
+    if outcome := runs.too_few_new(dataset, published, settings.min_new):
+        return runs.end(outcome, dataset)
     pixels = preparing.pack_pixels_of_each(stages, dataset, store)
     checkpoints, failures = training.train_architectures(stages, pixels, dataset, seed=seed, **where)
     reports = {
@@ -51,7 +53,7 @@ def cifar(settings: CifarSettings = CifarSettings()) -> Reference:  # noqa: B008
         devices=devices,
     )
     runs.require_no_failures(failures, version)
-    return runs.completed(runs.outcome(version, published), version.path)
+    return runs.end(runs.outcome(version, published), dataset)
 
 
 if __name__ == "__main__":

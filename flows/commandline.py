@@ -1,33 +1,31 @@
-"""Flows as commands: settings from flags, the summary of what was published, and Prefect's failures in words."""
+"""Flows as commands: settings from flags, a server that can be used, and the summary of what was published."""
 
-from collections.abc import Callable
-from typing import TypeVar
+import signal
+import sys
+from typing import Any
+
+from prefect import Flow
 
 from cnn.publication.model_card import summary
 from cnn.support.commandline import parse, run
-from cnn.support.errors import UserError
-from cnn.support.references import Reference
+from flows.server import require_server
 from flows.settings import FlowSettings
 
-Run = TypeVar("Run", bound=FlowSettings)
 
-
-def run_flow(settings: type[Run], flow: Callable[[Run], Reference]) -> None:
+def run_flow(settings: type[FlowSettings], flow: Flow[..., Any]) -> None:
     """Run a flow with settings from the command line and print the summary of the version it published."""
 
     def main() -> None:
         chosen = parse(settings)
         chosen.check()  # again in the flow, but here it need not wait for Prefect's server
-        try:
-            print(summary(flow(chosen).path))
-        except RuntimeError as error:
-            raise _in_words(error) from error
+        require_server()
+        _exit_in_order()
+        print(summary(flow(**dict(chosen)).path))
 
     run(main)
 
 
-def _in_words(error: RuntimeError) -> Exception:
-    """Prefect's error that its server cannot be reached as a sentence; any other as it is."""
-    if "Failed to reach API" not in str(error):
-        return error
-    return UserError(f"Prefect's server: {error}: start it with prefect server start, or unset PREFECT_API_URL.")
+def _exit_in_order() -> None:
+    """Exit as at the end of a program when it is terminated: Prefect's embedded server is ended on the way."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))

@@ -1,26 +1,18 @@
-"""The deployments of ``prefect.yaml``: what deploying them sets up, and how one process serves them all."""
+"""What deploying sets up on Prefect's server besides the deployments of ``prefect.yaml``, which calls this."""
 
-import os
-from pathlib import Path
-from typing import Any
+from datetime import timedelta
 
-import httpx
-import prefect
-import yaml
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import ConcurrencyLimitConfig
-from prefect.deployments.runner import RunnerDeployment
-from prefect.events import DeploymentTriggerTypes
-from prefect.flows import load_flow_from_entrypoint
-from prefect.schedules import Schedule
-from prefect.settings import PREFECT_API_URL
-from pydantic import TypeAdapter
+from prefect.client.schemas.objects import StateType
+from prefect.events import AutomationCore, EventTrigger, Posture
+from prefect.events.actions import ActionTypes, ChangeFlowRunState, SendNotification
 
-from cnn.support.errors import UserError
+from flows.notifications import require_block
 from tasks.gpus import LIMIT
 
-PREFECT_FILE = Path(__file__).resolve().parents[1] / "prefect.yaml"
-_TRIGGERS: TypeAdapter[list[DeploymentTriggerTypes]] = TypeAdapter(list[DeploymentTriggerTypes])
+LOST_RUNS = "mark lost runs as crashed"
+_HEARTBEAT = "prefect.flow-run.heartbeat"
+_NEWS = "{{ flow_run.name }}: crashed. Nothing was heard of it for a while: its machine or its network was lost."
 
 
 def limit_gpus(gpus: int) -> None:
@@ -29,40 +21,42 @@ def limit_gpus(gpus: int) -> None:
         client.upsert_global_concurrency_limit_by_name(LIMIT, gpus)
 
 
-def serve(file: Path = PREFECT_FILE) -> None:
-    """Serve all deployments from this process, without a work pool, until it is stopped.
+def watch_for_lost_runs(silent_seconds: int, notify: str | None = None) -> None:
+    """Mark a run as crashed, by an automation, that has sent no heartbeat for so long: it would run for ever.
+
+    Args:
+        silent_seconds: several times the runs' PREFECT_FLOWS_HEARTBEAT_FREQUENCY.
+        notify: notification block TYPE/NAME that is told, too.
 
     Raises:
-        UserError: no server is named, or it cannot be reached.
+        UserError: there is no such block.
     """
-    if not PREFECT_API_URL.value():
-        raise UserError(
-            "PREFECT_API_URL is not set, and schedules fire on a server only: start one with prefect server start, "
-            "and set it to http://127.0.0.1:4200/api."
-        )
-    os.chdir(file.parent)  # entry points and folders are named from there
-    described = yaml.safe_load(file.read_text(encoding="utf-8"))
-    for step in described["build"]:
-        try:
-            limit_gpus(**step["flows.deployments.limit_gpus"])
-        except httpx.TransportError as error:
-            raise UserError(
-                f"PREFECT_API_URL {PREFECT_API_URL.value()}: the server cannot be reached ({error}): "
-                "start it with prefect server start."
-            ) from error
-    for entry in described["deployments"]:
-        os.environ |= entry["work_pool"]["job_variables"]["env"]  # the runs are children of this process
-    prefect.serve(*map(_deployment, described["deployments"]))
-
-
-def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
-    flow: Any = load_flow_from_entrypoint(entry["entrypoint"])
-    return flow.to_deployment(
-        entry["name"],
-        description=entry["description"],
-        tags=entry["tags"],
-        parameters=entry["parameters"],
-        schedules=[Schedule(**schedule) for schedule in entry["schedules"]],
-        concurrency_limit=ConcurrencyLimitConfig(**entry["concurrency_limit"]),
-        triggers=_TRIGGERS.validate_python(entry.get("triggers", [])),
+    crash = ChangeFlowRunState(
+        state=StateType.CRASHED, message=f"No heartbeat for {silent_seconds} s: its machine was lost."
     )
+    actions: list[ActionTypes] = [crash]
+    require_block(notify)
+    with get_client(sync_client=True) as client:
+        if notify:
+            type_, name = notify.split("/")
+            block = client.read_block_document_by_name(name, type_).id
+            actions.append(SendNotification(block_document_id=block, subject="Crashed", body=_NEWS))
+        automation = AutomationCore(
+            name=LOST_RUNS,
+            description="Deployed with prefect.yaml.",
+            trigger=EventTrigger(
+                after={_HEARTBEAT},
+                expect={"prefect.flow-run.*"},  # the next heartbeat, or an end of whatever name
+                match={"prefect.resource.id": "prefect.flow-run.*"},
+                for_each={"prefect.resource.id"},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=timedelta(seconds=silent_seconds),
+            ),
+            actions=actions,
+        )
+        present = client.read_automations_by_name(LOST_RUNS)
+        if present:
+            client.update_automation(present[0].id, automation)
+        else:
+            client.create_automation(automation)

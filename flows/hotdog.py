@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prefect.states import State
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
 from cnn.support.backend import choose_devices
@@ -14,8 +16,8 @@ from flows.settings import HotdogSettings
 from tasks import evaluating, fetching, preparing, publishing, training
 
 
-@runs.flow(name="hotdog")
-def hotdog(settings: HotdogSettings = HotdogSettings()) -> Reference:  # noqa: B008  (frozen)
+@runs.flow(HotdogSettings)
+def hotdog(settings: HotdogSettings) -> State[Reference]:
     """Photos in, published classifier out; each step is cached and shows in the Prefect UI."""
     place = runs.begin(settings)
     recipe, seed, positive = settings.make_recipes(), settings.seed, settings.positive
@@ -29,8 +31,8 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> Reference:  # noqa: B
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
     dataset = preparing.prepare(source, test_as_validation=recipe.chooses_on_test, store=store)
     preparing.check_positive(dataset, positive)
-    if reason := runs.too_few_new(dataset, published, settings.min_new):
-        return runs.completed(reason, published[-1])
+    if outcome := runs.too_few_new(dataset, published, settings.min_new):
+        return runs.end(outcome, dataset)
     weights = fetching.fetch_weights(chosen, seed=seed, store=store, mirror=mirror)
     checkpoint = weights
     for stage in recipe.stages:
@@ -49,7 +51,7 @@ def hotdog(settings: HotdogSettings = HotdogSettings()) -> Reference:  # noqa: B
         models=place.models,
         devices=devices,
     )
-    return runs.completed(runs.outcome(version, published), version.path)
+    return runs.end(runs.outcome(version, published), dataset)
 
 
 if __name__ == "__main__":

@@ -1,39 +1,134 @@
-"""Flow runs: what they are called, how they begin and end, and who is notified when they fail."""
+"""Flow runs: flat parameters, names, how they begin, and how they end: as a state with a name of its own."""
 
+import functools
+import inspect
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import prefect
+from coolname import data as slugs  # what Prefect names runs with
 from prefect import Flow, runtime
-from prefect.blocks.abstract import NotificationBlock
-from prefect.blocks.core import Block
-from prefect.client.schemas import FlowRun
 from prefect.states import Completed, State
+from pydantic import ValidationError
+from pydantic.json_schema import GetJsonSchemaHandler, JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from cnn.data.datasets import Dataset
 from cnn.publication.manifest import Manifest
+from cnn.publication.model_card import published_at
 from cnn.publication.versions import new_images, versions
-from cnn.support.errors import UserError
+from cnn.support.errors import UserError, describe_validation
 from cnn.support.references import Reference
+from flows import notifications, server
+from flows.pages import show_failure, show_outcome
 from flows.settings import MIRROR, FlowSettings, model_name
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
+Settings = TypeVar("Settings", bound=FlowSettings)
+#: A flow's function: settings in, its last state out, whose data refers to a model version.
+Steps = Callable[[Settings], State[Reference]]
 
 
-def flow(name: str) -> Callable[[Callable[Parameters, Result]], Flow[Parameters, Result]]:
-    """A Prefect flow whose runs are named after their data; it notifies when one fails, crashes or is cancelled."""
-    hooks: Any = [_notify]
-    return prefect.flow(name=name, flow_run_name=_run_name, on_failure=hooks, on_crashed=hooks, on_cancellation=hooks)
+class _PlainOptional:
+    """Describes an optional parameter by what it may be and not as a choice between that and nothing: forms need it."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return next(choice for choice in handler(schema)["anyOf"] if choice != {"type": "null"})
+
+
+def _flat(settings: type[FlowSettings]) -> inspect.Signature:
+    """A parameter for each setting, keyword only."""
+    signature = inspect.signature(settings)
+    parameters = [
+        parameter.replace(annotation=Annotated[parameter.annotation, _PlainOptional()])
+        if parameter.default is None
+        else parameter
+        for parameter in signature.parameters.values()
+    ]
+    return signature.replace(parameters=parameters)
+
+
+def _documented(text: str | None, settings: type[FlowSettings]) -> str:
+    """A docstring that describes each parameter: Prefect's form takes its help from there."""
+    arguments = [f"    {name}: {field.description}" for name, field in settings.model_fields.items()]
+    return "\n".join([inspect.cleandoc(text or ""), "", "Args:", *arguments])
+
+
+def flow(settings: type[Settings]) -> Callable[[Steps[Settings]], Flow[..., Any]]:
+    """A Prefect flow with a flat parameter for each field of ``settings``, from a function of these settings.
+
+    Its runs leave a page in the UI however they end, and tell those who asked for it.
+    """
+
+    def decorate(steps: Steps[Settings]) -> Flow[..., Any]:
+        @functools.wraps(steps)
+        def run(**parameters: Any) -> State[Any]:
+            server.end_lost_tasks()
+            if state := _superseded():
+                return state
+            try:
+                return steps(_validated(settings, parameters))
+            except UserError as error:
+                show_failure(error, _model_name(parameters))
+                raise
+
+        run.__signature__ = _flat(settings)  # type: ignore[attr-defined]
+        run.__annotations__ = {}
+        run.__doc__ = _documented(steps.__doc__, settings)
+        return prefect.flow(name=steps.__name__, flow_run_name=_run_name, **notifications.hooks())(run)
+
+    return decorate
+
+
+def _validated(settings: type[Settings], parameters: dict[str, Any]) -> Settings:
+    try:
+        return settings(**parameters)
+    except ValidationError as error:
+        raise UserError(describe_validation(error)) from error
+
+
+def _model_name(parameters: dict[str, Any]) -> str:
+    """The model that a run is about, as far as its parameters say."""
+    data, name = parameters["data"], parameters["name"]
+    return name or (runtime.flow_run.flow_name or "" if data == "auto" else model_name(data, None))
 
 
 def _run_name() -> str:
-    """Name of the present flow run: which flow, from which data."""
-    data = runtime.flow_run.parameters["settings"].data
-    return f"{runtime.flow_run.flow_name} from {Path(data).absolute().stem}"
+    """The name that a person gave to the present run, or else which data and when."""
+    name = runtime.flow_run.name or ""
+    if not _is_generated(name):
+        return name
+    data = Path(runtime.flow_run.parameters["data"]).absolute().stem
+    return f"{data}, {runtime.flow_run.scheduled_start_time.in_timezone('local'):%Y-%m-%d %H:%M}"
+
+
+def _is_generated(name: str) -> bool:
+    """Whether a run's name is one that Prefect makes up.
+
+    >>> _is_generated("brave-otter"), _is_generated("new-camera")
+    (True, False)
+    """
+    return all(word in _slug_words() for word in name.split("-"))
+
+
+@functools.cache
+def _slug_words() -> frozenset[str]:
+    return frozenset(word for entry in slugs.config.values() if isinstance(entry, dict) for word in _words_of(entry))
+
+
+def _words_of(entry: dict[str, Any]) -> list[str]:
+    phrases = [*entry.get("words", []), *entry.get("phrases", [])]
+    return re.findall(r"\w+", str(phrases))
+
+
+def _superseded() -> State[None] | None:
+    """The end of a scheduled run that had to wait so long that the next one is due, too: one of them is enough."""
+    if not server.later_scheduled_run():
+        return None
+    return Completed(name="Skipped", message="A later scheduled run of this deployment is due already.")
 
 
 @dataclass(frozen=True)
@@ -57,50 +152,47 @@ def begin(settings: FlowSettings) -> Place:
         UserError: something cannot work.
     """
     settings.check()
-    _require_block(settings.notify)
+    notifications.require_block(settings.notify)
     mirror = settings.mirror or os.environ.get(MIRROR)
     return Place(settings.store.absolute(), settings.models.absolute(), mirror)
 
 
-def _require_block(slug: str | None) -> None:
-    """Refuse a notification block that is not there: a run that fails should not find out.
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: a state's name, a sentence, and the version that it is about."""
 
-    Raises:
-        UserError: there is none, or it is of another kind.
-    """
-    if slug is None:
-        return
-    try:
-        block: Any = Block.load(slug)
-    except ValueError as error:
-        raise UserError(f"notify {slug}: {error}; prefect block ls lists those that there are.") from error
-    if not isinstance(block, NotificationBlock):
-        raise UserError(f"notify {slug}: expected a notification block, found {type(block).__name__}.")
+    state: str
+    message: str
+    version: Path
 
 
-def too_few_new(dataset: Reference, published: list[Path], min_new: int) -> str | None:
-    """Why the images are not worth a training, as a sentence; None if ``min_new`` or more are new.
+def too_few_new(dataset: Reference, published: list[Path], min_new: int) -> Outcome | None:
+    """The outcome of a run whose images are not worth a training; None if ``min_new`` or more are new.
 
     New are those that the last of the ``published`` versions was not made from; without one, all are.
     """
     if not (published and min_new):
         return None
-    new = new_images(Dataset.open(dataset.path), published[-1])
+    last = published[-1]
+    new = new_images(Dataset.open(dataset.path), last)
     if new >= min_new:
         return None
-    since = f"{published[-1].parent.name} {published[-1].name}"
-    return f"New images since {since}: {new} of the {min_new} wanted. Nothing was trained or published."
+    found = f"New images since {last.parent.name} {last.name}: {new} of the {min_new} wanted."
+    return Outcome("Too few new images", f"{found} Nothing was trained or published.", last)
 
 
-def outcome(version: Reference, published: list[Path]) -> str:
-    """What came of a run, as a sentence; ``published`` are the versions that there were when it began."""
+def outcome(version: Reference, published: list[Path]) -> Outcome:
+    """What came of a run; ``published`` are the versions that there were when it began."""
     manifest = Manifest.open(version.path)
     name = f"{manifest.name} {manifest.version}"
-    if version.path not in published:
-        return f"{name} is published and is {'' if manifest.promoted else 'not '}the champion. {manifest.reason}"
-    if version.path == published[-1]:
-        return f"Nothing has changed since {name}: nothing was published."
-    return f"From this data and these settings {name} was made: nothing was published."
+    if version.path in published:
+        made = f"{name} of {published_at(manifest)}"
+        if version.path == published[-1]:
+            return Outcome("Unchanged", f"Nothing has changed since {made}: nothing was published.", version.path)
+        found = f"{made} was made from this data and these settings: nothing was published."
+        return Outcome("Unchanged", found, version.path)
+    state, is_ = ("New champion", "is") if manifest.promoted else ("Not promoted", "is not")
+    return Outcome(state, f"{name} is published and {is_} the champion. {manifest.reason}", version.path)
 
 
 def require_no_failures(failures: dict[str, str], version: Reference) -> None:
@@ -113,13 +205,7 @@ def require_no_failures(failures: dict[str, str], version: Reference) -> None:
         raise UserError(f"{' '.join(failures.values())} The best of the others is published: {version.path}.")
 
 
-def completed(message: str, version: Path) -> Any:
-    """A flow's last state: Completed with a message; the flow's caller gets a reference to ``version``."""
-    return Completed(message=message, data=Reference.to(version))
-
-
-async def _notify(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
-    """Tell the notification block that the run's settings name, if they name one, how the run ended."""
-    if slug := flow_run.parameters.get("settings", {}).get("notify"):
-        block: Any = await Block.aload(slug)
-        await block.notify(f"{flow_run.name}: {state.name}. {state.message}", subject=f"{flow.name}: {state.name}")
+def end(outcome: Outcome, dataset: Reference) -> State[Reference]:
+    """A flow's last state, after its page was shown; the flow's caller gets a reference to the version."""
+    show_outcome(outcome.state, outcome.message, outcome.version, Dataset.open(dataset.path))
+    return Completed(name=outcome.state, message=outcome.message, data=Reference.to(outcome.version))

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -20,18 +20,10 @@ MIRROR = "HOTDOG_MIRROR"
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
-def _plain_optionals(schema: dict[str, Any]) -> None:
-    """Describe an optional setting by what it may be and not as a choice between that and nothing: forms need it."""
-    for setting in schema["properties"].values():
-        if {"type": "null"} in setting.get("anyOf", []):
-            setting |= next(choice for choice in setting.pop("anyOf") if choice != {"type": "null"})
-            del setting["default"]
-
-
 class FlowSettings(BaseModel):
     """What all flows share; each flow says what its data may be, and its own settings follow."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_plain_optionals)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str
     recipe: RecipeName = Field("tuned", description="how to train")
@@ -51,7 +43,11 @@ class FlowSettings(BaseModel):
         0, ge=0, description="train only if so many images are new since the last version; 0: whatever has changed"
     )
     notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
-        None, description="Prefect notification block TYPE/NAME that is sent failed, crashed and cancelled runs"
+        None, description="Prefect notification block TYPE/NAME that is told how runs end"
+    )
+    notify_about: Literal["failures", "changes", "everything"] = Field(
+        "failures",
+        description="failures: failed, crashed and cancelled runs; changes: new versions, too; everything: all runs",
     )
 
     @model_validator(mode="after")

@@ -1,29 +1,19 @@
-"""Publish a model version, and show it in the Prefect UI."""
+"""Publish a model version, and tell Prefect what it was made from."""
 
-import base64
 import re
 from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import (
-    create_image_artifact,
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
 from prefect.assets import Asset, AssetProperties
 from prefect.context import AssetContext
 
 from cnn.data.datasets import Dataset
-from cnn.evaluation.comparison import Comparison
 from cnn.publication.manifest import CHAMPION_FILE, Lineage, Manifest
-from cnn.publication.model_card import history_rows, metrics_rows
-from cnn.publication.publishing import MODEL_CARD_FILE
 from cnn.publication.publishing import publish as publish_version
 from cnn.support.backend import Devices
 from cnn.support.references import Reference
 from cnn.training.hyperparameters import Recipe
-from tasks.steps import artifact_key, step
+from tasks.steps import step
 
 
 class ModelVersion(Reference):
@@ -67,7 +57,7 @@ def publish(
     models: Path,
     devices: Devices,
 ) -> ModelVersion:
-    """Write the next version of the model, make it the champion if it is not worse than the present one, show it."""
+    """Write the next version of the model, make it the champion if it is not worse than the present one."""
     version = publish_version(
         name=name,
         checkpoint=checkpoint.path,
@@ -78,7 +68,6 @@ def publish(
         devices=devices,
     )
     _declare_asset(version, made_from)
-    _show(version)
     return ModelVersion.to(version)
 
 
@@ -102,28 +91,3 @@ def _declare_asset(version: Path, made_from: dict[str, Reference]) -> None:
     for reference in made_from.values():
         properties = AssetProperties(name=reference.path.name)
         context.direct_asset_dependencies.add(Asset(key=_asset_key(reference.path), properties=properties))
-
-
-def _show(version: Path) -> None:
-    """Show a version in the Prefect UI: its metrics, epochs, card and figures, and where it is."""
-    manifest, name, comparison = Manifest.open(version), version.parent.name, Comparison.find(version)
-    title = f"{name} {manifest.version}"
-
-    def describe(what: str) -> str:
-        return " ".join([f"{title}: {what}.", *manifest.lineage.notes])
-
-    tables = {
-        "metrics": metrics_rows(manifest.metrics),
-        "epochs": history_rows(version),
-        "architectures": comparison.table() if comparison else [],
-    }
-    for what, rows in tables.items():
-        if rows:
-            create_table_artifact(rows, artifact_key(name, what), describe(what))
-    card = (version / MODEL_CARD_FILE).read_text(encoding="utf-8")
-    create_markdown_artifact(card, artifact_key(name, "report"), describe("report"))
-    create_link_artifact(version.as_uri(), title, artifact_key(name, "version"), describe(str(version)))
-    for figure in sorted(version.glob("*.png")):
-        data = base64.b64encode(figure.read_bytes()).decode()
-        what = figure.stem.replace("-", " ")
-        create_image_artifact(f"data:image/png;base64,{data}", artifact_key(name, figure.stem), describe(what))

@@ -1,18 +1,18 @@
 """The model card: what a published version is, in words for people, and the same figures as tables."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import numpy as np
 
 from cnn.data.images import Preprocessing
 from cnn.evaluation.comparison import Comparison
+from cnn.evaluation.intervals import f1_interval
 from cnn.evaluation.predictions import Metrics
-from cnn.evaluation.report import HISTORY_FILE
 from cnn.networks.architectures import PRETRAINED
 from cnn.publication.manifest import CHAMPION_FILE, Champion, Lineage, Manifest
-
-_EPOCH_COLUMNS = ("stage", "epoch", "train_loss", "train_accuracy", "validation_accuracy", "validation_f1")
+from cnn.publication.versions import champion, versions
 
 
 def metrics_rows(metrics: Mapping[str, Metrics]) -> list[dict[str, str]]:
@@ -28,22 +28,33 @@ def metrics_rows(metrics: Mapping[str, Metrics]) -> list[dict[str, str]]:
     ]
 
 
-def history_rows(version: Path) -> list[dict[str, str]]:
-    """The epochs of a published version as table rows for people; ``history.parquet`` has all their figures."""
-    history = pq.read_table(version / HISTORY_FILE)
-    names = [name for name in _EPOCH_COLUMNS if name in history.column_names]
+def published_at(manifest: Manifest) -> str:
+    """When a version was published, in local time, to the minute."""
+    return f"{datetime.fromisoformat(manifest.created).astimezone():%Y-%m-%d %H:%M}"
+
+
+def history_rows(folder: Path) -> list[dict[str, str]]:
+    """All versions of a model as table rows, the newest first: from how many images, how good, champion or why not."""
+    published = versions(folder)
+    best = champion(folder)
     return [
-        {name.replace("_", " "): _figure(epoch[name]) for name in names} for epoch in history.select(names).to_pylist()
+        {
+            "version": f"{version.name}{' (champion)' if version == best else ''}",
+            "published": published_at(manifest),
+            "images": f"{sum(sum(counts.values()) for counts in manifest.lineage.data.counts.values()):,}",
+            "F1": _f1(manifest),
+            "decision": manifest.reason,
+        }
+        for version, manifest in reversed(published.items())
     ]
 
 
-def _figure(value: float | None) -> str:
-    """A figure for people, with decimals only if it may have some.
-
-    >>> _figure(3), _figure(0.25), _figure(None)
-    ('3', '0.2500', '')
-    """
-    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+def _f1(manifest: Manifest) -> str:
+    """The F1 score with its 95 % interval, on test if there is one."""
+    split = list(manifest.metrics)[-1]
+    positive = None if manifest.positive is None else manifest.classes.index(manifest.positive)
+    low, high = f1_interval(np.array(manifest.confusion[split]), positive)
+    return f"{manifest.metrics[split].f1:.3f} ({low:.3f} to {high:.3f}) on {split}"
 
 
 def summary(version: Path) -> str:
@@ -84,7 +95,8 @@ def _untested(manifest: Manifest) -> list[str]:
     return [] if "test" in manifest.metrics else ["The data has no test split, so there are no test metrics."]
 
 
-def _table(rows: list[dict[str, str]]) -> str:
+def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows as a table in Markdown, the keys of the first as its titles."""
     header = list(rows[0])
     lines = [header, ["---"] * len(header), *([row[name] for name in header] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -128,13 +140,13 @@ def model_card(manifest: Manifest, comparison: Comparison | None) -> str:
     about = f"of the class {manifest.positive}" if manifest.positive else "means over all classes"
     notes = "".join(f"\n> {note}\n" for note in manifest.lineage.notes)
     architecture, classes = manifest.network.architecture, len(manifest.classes)
-    compared = f"\n{_table(comparison.table())}\n" if comparison else ""
+    compared = f"\n{markdown_table(comparison.table())}\n" if comparison else ""
     zoo = f" (and `gluon.model_zoo.vision.squeezenet1_1(classes={classes})`)" if manifest.network == PRETRAINED else ""
     return f"""# {manifest.name} {manifest.version}
 {notes}
 Network `{architecture}` that distinguishes: {", ".join(manifest.classes)}. Published {manifest.created}.
 
-{_table(metrics_rows(manifest.metrics))}
+{markdown_table(metrics_rows(manifest.metrics))}
 {compared}
 Precision, recall and F1 are {about}. Epoch and network were chosen on validation. {" ".join(_untested(manifest))}
 
