@@ -107,9 +107,10 @@ def prefect_server() -> Iterator[None]:
 
 @dataclass
 class Run:
-    """What a flow run left: the version's folder, its last message, and the state of each task by its name."""
+    """What a flow run left: the version's folder, its last state, and the state of each task by its name."""
 
     version: Path
+    state: str
     message: str
     states: dict[str, str]
 
@@ -120,9 +121,9 @@ class Run:
 
 def run_flow(flow: Any, settings: Any, named: Callable[[str], str] = str) -> Run:
     """Run a flow on Prefect's test server; ``named`` may shorten the tasks' names."""
-    state = flow(settings, return_state=True)
+    state = flow(**dict(settings), return_state=True)
     version = state.result()
-    return Run(version.path, state.message, task_states(state.state_details.flow_run_id, named))
+    return Run(version.path, state.name, state.message, task_states(state.state_details.flow_run_id, named))
 
 
 def task_states(flow_run: UUID, named: Callable[[str], str] = str) -> dict[str, str]:

@@ -1,5 +1,6 @@
-"""What came of a run, in words; without Prefect's server."""
+"""What came of a run, in words, and how flows get their parameters; without Prefect's server."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -8,12 +9,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from candidates import Made, make_candidate
+from prefect.utilities.names import generate_slug
 
 from cnn.data.datasets import Dataset
 from cnn.publication.versions import versions
 from cnn.support.errors import UserError
 from cnn.support.references import Reference
-from flows.runs import Place, outcome, require_no_failures, too_few_new
+from flows.hotdog import hotdog
+from flows.runs import Outcome, Place, _is_generated, outcome, require_no_failures, too_few_new
+from flows.settings import HotdogSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,24 +37,31 @@ def test_outcome_says_what_was_published(better: Made, worse: Made, tmp_path: Pa
     name, published = place.model("drawn", "food")
     assert (name, published) == ("food", [])
     first = Reference.to(better.publish(tmp_path))
-    assert outcome(first, published) == (
-        "food v0001 is published and is the champion. There was no champion to compare with."
+    assert outcome(first, published) == Outcome(
+        "New champion",
+        "food v0001 is published and is the champion. There was no champion to compare with.",
+        first.path,
     )
     published = place.model("drawn", "food")[1]
-    assert outcome(first, published) == "Nothing has changed since food v0001: nothing was published."
+    unchanged = outcome(first, published)
+    assert unchanged.state == "Unchanged" and unchanged.message.startswith("Nothing has changed since food v0001 of 20")
     second = Reference.to(worse.publish(tmp_path))
-    assert outcome(second, published).startswith("food v0002 is published and is not the champion. Worse than the")
+    found = outcome(second, published)
+    assert found.state == "Not promoted"
+    assert found.message.startswith("food v0002 is published and is not the champion. Worse than the")
     published = place.model("drawn", "food")[1]
     assert published == list(versions(tmp_path / "food"))
-    assert outcome(first, published) == "From this data and these settings food v0001 was made: nothing was published."
+    assert "was made from this data and these settings: nothing was published" in outcome(first, published).message
 
 
 def test_too_few_new_images_are_counted(better: Made, drawn_dataset: Dataset, tmp_path: Path) -> None:
     dataset, version = Reference.to(drawn_dataset.folder), better.publish(tmp_path)
     assert too_few_new(dataset, [], 5) is None  # the first version is of new images only
     assert too_few_new(dataset, [version], 0) is None
-    assert too_few_new(dataset, [version], 1) == (
-        "New images since food v0001: 0 of the 1 wanted. Nothing was trained or published."
+    assert too_few_new(dataset, [version], 1) == Outcome(
+        "Too few new images",
+        "New images since food v0001: 0 of the 1 wanted. Nothing was trained or published.",
+        version,
     )
     known = pq.read_table(version / "images.parquet")
     pq.write_table(known.slice(2), version / "images.parquet")  # as if two had been added since
@@ -65,6 +76,17 @@ def test_failures_are_named_with_what_was_published(tmp_path: Path) -> None:
         require_no_failures({"vgg": "vgg failed.", "alexnet": "alexnet, too."}, version)
     expected = f"vgg failed. alexnet, too. The best of the others is published: {version.path}."
     assert str(raised.value) == expected
+
+
+def test_parameters_are_those_of_the_settings() -> None:
+    parameters = inspect.signature(hotdog.fn).parameters
+    assert {name: each.default for name, each in parameters.items()} == dict(HotdogSettings())
+    assert hotdog.validate_parameters({"seed": "2"})["seed"] == 2
+
+
+def test_names_that_prefect_makes_up_are_recognised() -> None:
+    assert all(_is_generated(generate_slug(2)) for _ in range(1000))
+    assert not any(map(_is_generated, ("new-camera", "Monday", "retry 3", "", "a")))
 
 
 def test_prefect_is_imported_with_our_settings() -> None:

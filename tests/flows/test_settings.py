@@ -44,7 +44,7 @@ def flags(setting: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(("settings", "wrong", "message"), WRONG)
 def test_wrong_value_is_refused_everywhere(settings: type[FlowSettings], wrong: dict[str, Any], message: str) -> None:
     schema = FLOWS[settings].parameters.model_dump()  # what a deployment gives to the form, and to Prefect's server
-    assert len(validate({"settings": wrong}, schema)) == 1
+    assert len(validate(wrong, schema)) == 1
     with pytest.raises(ValidationError):
         settings(**wrong)
     (value,) = wrong.values()
@@ -124,10 +124,14 @@ def test_sample_can_never_replace_a_real_model() -> None:
 
 @pytest.mark.parametrize("settings", list(FLOWS))
 def test_form_shows_plain_fields_with_help(settings: type[FlowSettings]) -> None:
-    fields = FLOWS[settings].parameters.model_dump()["definitions"][settings.__name__]["properties"]
-    assert set(fields) == set(settings.model_fields)
-    assert all(field["description"] and "type" in field for field in fields.values())
-    assert fields["epochs"].items() >= {"type": "integer", "minimum": 1}.items() and "default" not in fields["epochs"]
+    schema = FLOWS[settings].parameters.model_dump()
+    fields = schema["properties"]
+    assert list(fields) == list(settings.model_fields)
+    assert all("type" in field for field in fields.values())
+    described = {name: field["description"] for name, field in fields.items()}
+    assert described == {name: field.description for name, field in settings.model_fields.items()}
+    assert fields["epochs"].items() >= {"type": "integer", "minimum": 1}.items()
+    assert not validate({"epochs": None, "notify": None}, schema, preprocess=True, allow_none_with_default=True)
     assert fields["recipe"]["enum"] == ["tuned", "notebook"] and fields["recipe"]["default"] == "tuned"
     if settings is CifarSettings:
         assert fields["architectures"]["items"]["enum"] == ["alexnet", "vgg", "squeezenet"]

@@ -1,5 +1,6 @@
 """What people read of a version: its card, the summary at the end of a run, rows of tables."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -95,6 +96,15 @@ def test_rows_are_for_people(candidate: Made, tmp_path: Path) -> None:
         "split": "validation", "accuracy": "0.500", "precision": "0.500", "recall": "1.000", "f1": "0.667",
         "images": "8",
     }  # fmt: skip
-    assert history_rows(version) == [
-        {"stage": "1", "epoch": "0", "validation accuracy": "0.5000", "validation f1": "0.5000"}
-    ]
+
+
+def test_history_tells_of_all_versions(candidate: Made, tmp_path: Path) -> None:
+    version = candidate.publish(tmp_path)
+    second = shutil.copytree(version, version.with_name("v0002"))
+    (second / "manifest.json").write_text(
+        change(Manifest.open(version), version="v0002", reason="Worse.").model_dump_json()
+    )
+    newest, oldest = history_rows(version.parent)
+    assert (newest["version"], newest["decision"]) == ("v0002", "Worse.")
+    assert (oldest["version"], oldest["images"]) == ("v0001 (champion)", "32")
+    assert re.fullmatch(r"0\.\d{3} \(0\.\d{3} to [01]\.\d{3}\) on test", oldest["F1"])
