@@ -16,7 +16,8 @@ from cnn.data.images import NotAnImageError, center_view
 from cnn.data.sources import image_files
 from cnn.evaluation.classifier import open_image
 from cnn.evaluation.plots import save_figure, seen_by_network
-from cnn.publication.versions import find_champion, load_version
+from cnn.publication.champions import find_champion
+from cnn.publication.versions import load_version
 from cnn.support.commandline import parse, run
 from cnn.support.errors import UserError
 from cnn.support.files import folder_size, printable

@@ -10,7 +10,9 @@ from cnn.evaluation.comparison import Comparison
 from cnn.evaluation.predictions import Metrics
 from cnn.evaluation.report import HISTORY_FILE
 from cnn.networks.architectures import PRETRAINED
-from cnn.publication.manifest import CHAMPION_FILE, Champion, Lineage, Manifest
+from cnn.publication.champions import champion
+from cnn.publication.manifest import Lineage, Manifest
+from cnn.support.errors import UserError
 
 _EPOCH_COLUMNS = ("stage", "epoch", "train_loss", "train_accuracy", "validation_accuracy", "validation_f1")
 
@@ -56,17 +58,28 @@ def summary(version: Path) -> str:
             "",
             *_columns([{"": title} | {row["architecture"]: row[title] for row in table} for title in table[0]])[1:],
         ]
-    champion = Champion.model_validate_json((version.parent / CHAMPION_FILE).read_text(encoding="utf-8")).version
-    ending = [f"{manifest.name} {version.name} {_standing(manifest, champion)}", f"Model: {version}"]
+    ending = [f"{manifest.name} {version.name} {_standing(manifest, _champion_name(version.parent))}"]
+    ending.append(f"Model: {version}")
     return "\n".join(["", *lines, "", *ending, *_untested(manifest), *manifest.lineage.notes])
 
 
-def _standing(manifest: Manifest, champion: str) -> str:
+def _champion_name(folder: Path) -> str | None:
+    """The version that is the champion, None if there is none that can be named."""
+    try:
+        best = champion(folder)
+    except UserError:
+        return None
+    return best.name if best else None
+
+
+def _standing(manifest: Manifest, best: str | None) -> str:
     """Whether a version is the champion, and why, unless that has changed since it was published."""
-    is_champion = manifest.version == champion
+    is_champion = manifest.version == best
     if is_champion == manifest.promoted:
         return f"is {'' if is_champion else 'not '}the champion. {manifest.reason}"
-    return "has become the champion since." if is_champion else f"is no longer the champion: {champion} is."
+    if is_champion:
+        return "has become the champion since."
+    return f"is no longer the champion: {f'{best} is' if best else 'there is none'}."
 
 
 def _columns(rows: Sequence[Mapping[str, str]]) -> list[str]:
