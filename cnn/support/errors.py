@@ -1,6 +1,7 @@
-"""The exceptions for mistakes of the user and failures of the world, and errors of pydantic and of the system in words."""
+"""The exceptions for mistakes of the user and failures of the world; errors of pydantic and of the system in words."""
 
 import errno
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,8 +13,12 @@ NO_SPACE = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file would be larger than is allowed (ulimit -f)",
 }
-#: What MXNet, OpenBLAS and Python say where memory is lacking, without raising a MemoryError.
-_NO_MEMORY = ("bad_alloc", "memory alloc", "allocate memory", "out of memory", "start new thread")
+#: What MXNet, Python and its import of libraries say where memory is lacking, without raising a MemoryError.
+_NO_MEMORY = re.compile(
+    "bad_alloc|memory allocation|allocate (cpu )?memory|out of memory|start new thread|failed to map segment"
+    "|^MXNetError: Resource temporarily unavailable",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 class UserError(Exception):
@@ -36,7 +41,7 @@ def plain_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError, OSError) as error:
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
         if sentence := describe_system_error(error):
             raise UserError(sentence) from error
         raise
@@ -53,14 +58,16 @@ def describe_system_error(error: BaseException) -> str | None:
     """
     if _lacks_memory(error):
         return "There is not enough memory: close other programs, or use a machine, a GPU or a container that has more."
+    if isinstance(error, FileNotFoundError) and error.errno is None:
+        return f"{error}: there is no such file; check the path."  # as pyarrow says it
     if not isinstance(error, OSError) or error.errno is None:
         return None
     place, reason = error.filename, error.strerror
     if error.errno in NO_SPACE:
         at = f" at {place}" if place else ""
         return (
-            f"Nothing more can be written{at}: {NO_SPACE[error.errno]}; free some space and run the same command again, "
-            "it resumes from here."
+            f"Nothing more can be written{at}: {NO_SPACE[error.errno]}; free some space and run the same command "
+            "again, it resumes from here."
         )
     if isinstance(error, PermissionError) and place:
         return f"{place} may not be read or written; change its permissions or name another."
@@ -71,10 +78,10 @@ def describe_system_error(error: BaseException) -> str | None:
 
 
 def _lacks_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
-    is_of_a_library = isinstance(error, RuntimeError)  # MXNet's error is one
-    return is_of_a_library and any(words in str(error).lower() for words in _NO_MEMORY)
+    says_it_in_words = isinstance(error, RuntimeError | OSError | ImportError)  # MXNet's error is a RuntimeError
+    return says_it_in_words and _NO_MEMORY.search(str(error)) is not None
 
 
 def describe_validation(error: ValidationError, title: Callable[[str], str] = str) -> str:

@@ -64,7 +64,7 @@ block.save("ops")
 @contextmanager
 def process(*command: str, environment: dict[str, str], log: Path) -> Iterator[None]:
     """A program that runs while the block does."""
-    with log.open("w") as out:
+    with log.open("w", encoding="utf-8") as out:
         running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     try:
         yield

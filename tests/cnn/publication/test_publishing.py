@@ -256,7 +256,7 @@ def empty(file: Path) -> None:
 
 
 def lose_files(file: Path) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"files": {}}))
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"files": {}}), encoding="utf-8")
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, empty, cut, flip, lose_files])
