@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
-#: Errors of the system for which there is no more space, and what they mean.
+#: Errors of the system that say that there is no space left, and what they mean.
 NO_SPACE = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",

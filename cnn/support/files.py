@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,13 @@ from cnn.support.errors import NO_SPACE, UserError
 
 #: How the names of temporary files and folders end; they begin with a dot.
 _TEMPORARY = ".tmp"
+_KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 #: Control characters, ends of lines and paragraphs, marks that turn the direction of writing.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
@@ -46,6 +54,23 @@ def printable(name: str) -> str:
     'caf??[31m.jpg'
     """
     return _UNPRINTABLE.sub("?", name.encode(errors="replace").decode())
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """All bytes of a file; whatever is none, such as a named pipe or a device, is never opened.
+
+    Raises:
+        OSError: it is no file, holds more than ``limit`` bytes, or cannot be read.
+    """
+    mode = path.stat().st_mode  # of what a link leads to
+    if not stat.S_ISREG(mode):
+        kind = next((kind for is_kind, kind in _KINDS.items() if is_kind(mode)), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind} and not a file", str(path))
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB", str(path))
+    return data
 
 
 def visible_files(folder: Path) -> list[str]:
@@ -118,6 +143,17 @@ def abandoned(folder: Path, pattern: str = "**/.*") -> list[Path]:
 
 
 @contextmanager
+def naming_full(place: Path) -> Iterator[None]:
+    """Put ``place`` into the system's error that there is no space left, which does not say where by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in NO_SPACE:
+            error.filename = str(place)
+        raise
+
+
+@contextmanager
 def _temporary(path: Path, make: Callable[[str, Path], str]) -> Iterator[tuple[Path, int]]:
     """A locked temporary file or folder beside ``path``, and a descriptor of it.
 
@@ -134,11 +170,8 @@ def _temporary(path: Path, make: Callable[[str, Path], str]) -> Iterator[tuple[P
             break
         os.close(descriptor)
     try:
-        yield temporary, descriptor
-    except OSError as error:
-        if error.filename is None and error.errno in NO_SPACE:  # which writing does not say by itself
-            error.filename = str(path.parent)
-        raise
+        with naming_full(path.parent):
+            yield temporary, descriptor
     finally:
         _remove(temporary)
         os.close(descriptor)
