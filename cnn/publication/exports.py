@@ -34,7 +34,7 @@ def export_network(checkpoint: Checkpoint, folder: Path) -> None:
     ``NAME.onnx`` takes batches of any size; NAME is the architecture's.
 
     Raises:
-        OSError: they cannot be written, such as on a full disk; names the folder.
+        OSError: they cannot be written, such as on a full disk.
     """
     config, classes = checkpoint.network, checkpoint.classes
     name, side = config.architecture, config.preprocessing.crop
@@ -64,10 +64,10 @@ def export_network(checkpoint: Checkpoint, folder: Path) -> None:
 
 @contextmanager
 def _noticing_a_full_disk(folder: Path) -> Iterator[None]:
-    """Turn whatever MXNet and ONNX raise where the disk is full into the system's own error, naming the folder."""
+    """Turn whatever MXNet and ONNX raise where the disk is full into the system's own error."""
     try:
         yield
     except (mx.base.MXNetError, ValueError) as error:
         if shutil.disk_usage(folder).free >= _LEFT:
             raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error

@@ -144,12 +144,12 @@ def abandoned(folder: Path, pattern: str = "**/.*") -> list[Path]:
 
 @contextmanager
 def naming_full(place: Path) -> Iterator[None]:
-    """Put ``place`` into the system's error that there is no space left, which does not say where by itself."""
+    """Put ``place`` into the error that there is no space left: by itself it names none, or what was copied."""
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno in NO_SPACE:
-            error.filename = str(place)
+        if error.errno in NO_SPACE and (error.filename is None or error.filename2):
+            error.filename, error.filename2 = str(place), None
         raise
 
 
