@@ -21,6 +21,7 @@ from cnn.support.commandline import run
 from cnn.support.errors import UserError
 from cnn.support.files import folder_size, printable, read_file
 from cnn.support.parallel import in_groups, ordered_map
+from cnn.support.places import given_path
 from cnn.support.store import unreachable
 
 _SECONDS_PER_ADDRESS = 60.0
@@ -35,6 +36,13 @@ class _Place:
     problem: str = ""
 
 
+def _path(text: str) -> Path:
+    try:
+        return given_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+
+
 def parser() -> argparse.ArgumentParser:
     """What the command line may say; the arguments that are files or addresses are taken as they are."""
     found = argparse.ArgumentParser("python -m cnn", description=__doc__, allow_abbrev=False)
@@ -44,13 +52,13 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("classify", help=does, description=does, allow_abbrev=False)
     command.add_argument("images", nargs="+", help="image files, http(s) addresses, or folders of images")
     command.add_argument("--name", help="which model; default: the only one, or hotdog")
-    command.add_argument("--models", type=Path, default=Path("artifacts"), help="folder of published models")
+    command.add_argument("--models", type=_path, default=Path("artifacts"), help="folder of published models")
     command.add_argument("--json", action="store_true", help="print one JSON object per image")
-    command.add_argument("--plot", type=Path, help="save the (first) image and what the network sees of it, as PNG")
+    command.add_argument("--plot", type=_path, help="save the (first) image and what the network sees of it, as PNG")
 
     does = "list what no run of the present code with the present data uses in the store any more, or delete it"
     command = commands.add_parser("clean", help=does, description=does, allow_abbrev=False)
-    command.add_argument("--store", type=Path, default=Path("data"), help="folder of the flows' intermediate results")
+    command.add_argument("--store", type=_path, default=Path("data"), help="folder of the flows' intermediate results")
     command.add_argument("--delete", action="store_true", help="delete it; without this, it is only listed")
     return found
 

@@ -14,6 +14,7 @@ from cnn.data.catalog import CatalogFile
 from cnn.data.transfers import FAILURES, describe_failure, is_url, receive, request
 from cnn.support.errors import TransientError, UserError
 from cnn.support.files import atomic_file, file_digest, locked, naming_full
+from cnn.support.places import given_path
 from cnn.support.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -51,9 +52,16 @@ def addresses(file: CatalogFile, mirror: str | None) -> list[str]:
     return first + list(file.addresses)
 
 
+def _look_for(path: str) -> DownloadError | None:
+    try:
+        return None if given_path(path).is_file() else DownloadError("no such file")
+    except ValueError as error:
+        return DownloadError(str(error))
+
+
 def _probe_one(address: str) -> DownloadError | None:
     if not is_url(address):
-        return None if Path(address).expanduser().is_file() else DownloadError("no such file")
+        return _look_for(address)
     try:
         with request(address) as response:
             return None if response.ok else _rejection(response)

@@ -210,6 +210,12 @@ def test_body_that_drips_is_given_up(
     assert fetch_one(catalogued(server.url("/a"), server.url("/b")), tmp_path).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("mirror", ["~nosuchuser", "x" * 300, "a\0b"])
+def test_mirror_that_cannot_be_leads_to_the_next(server: Server, tmp_path: Path, mirror: str) -> None:
+    server.files = {"/a": CONTENT}
+    assert fetch_one(catalogued(server.url("/a")), tmp_path, mirror).read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("address", ["http://", "http://" + "a" * 70, "http://[", "http://127.0.0.1:99999/"])
 def test_address_that_is_none_leads_to_the_next(server: Server, tmp_path: Path, address: str) -> None:
     server.files = {"/a": CONTENT}
