@@ -3,10 +3,10 @@
 import logging
 from pathlib import Path
 
-from cnn.publication.manifest import CHAMPION_FILE, Champion, Manifest
+from cnn.publication.manifest import CHAMPION_FILE, MAX_BYTES, Champion, Manifest
 from cnn.publication.versions import can_answer, is_first, version_folders, versions
 from cnn.support.errors import UserError
-from cnn.support.files import atomic_file
+from cnn.support.files import NO_FILE, atomic_file, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -19,10 +19,12 @@ def champion(folder: Path) -> Path | None:
     """
     file = folder / CHAMPION_FILE
     try:
-        entry = Champion.model_validate_json(file.read_text(encoding="utf-8"))
+        entry = Champion.model_validate_json(read_file(file, MAX_BYTES))
     except FileNotFoundError:
         return None
-    except (ValueError, IsADirectoryError) as error:
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_FILE:
+            raise
         raise UserError(f'{file}: expected {{"version": "v0001", …}}, found something else; publish again.') from error
     version = folder / entry.version
     if version not in version_folders(folder):

@@ -10,11 +10,13 @@ from cnn.data.datasets import Dataset
 from cnn.evaluation.predictions import Metrics
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import CPU, Devices
-from cnn.support.files import printable, text_digest
+from cnn.support.files import NO_FILE, printable, read_file, text_digest
 from cnn.support.references import Reference
 from cnn.training.hyperparameters import Recipe
 
 MANIFEST_FILE, CHAMPION_FILE = "manifest.json", "champion.json"
+#: A larger file is neither a manifest nor a ``champion.json``.
+MAX_BYTES = 1 << 26
 _CHECKSUM = "checksum"
 
 
@@ -126,10 +128,12 @@ class Manifest(_Record):
             OSError: it cannot be read.
         """
         try:
-            content = json.loads((version / MANIFEST_FILE).read_text(encoding="utf-8"))
+            content = json.loads(read_file(version / MANIFEST_FILE, MAX_BYTES))
             checksum = content.pop(_CHECKSUM, None)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise DamagedManifestError(f"its {MANIFEST_FILE} is missing") from error
+        except OSError as error:
+            if error.errno not in NO_FILE:
+                raise
+            raise DamagedManifestError(f"its {MANIFEST_FILE} is missing or no file") from error
         except (ValueError, AttributeError, TypeError, RecursionError) as error:
             raise DamagedManifestError(f"its {MANIFEST_FILE} is damaged: it is not a JSON object") from error
         if checksum is not None and checksum != _digest(content):  # earlier releases wrote none

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from cnn.data.datasets import Dataset
 from cnn.evaluation.classifier import Classifier
 from cnn.publication.exports import CLASSES_FILE, network_files
-from cnn.publication.manifest import CHAMPION_FILE, Champion, DamagedManifestError, Manifest
+from cnn.publication.manifest import CHAMPION_FILE, MAX_BYTES, Champion, DamagedManifestError, Manifest
 from cnn.support.backend import CPU, Devices, mx
 from cnn.support.errors import UserError
-from cnn.support.files import file_digest
+from cnn.support.files import file_digest, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def next_version(folder: Path) -> Path:
     """The folder of the next version; the number of one that was set aside, or of a lost champion, is not reused."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if CHAMPION_FILE in names:
-        with suppress(ValueError, IsADirectoryError):
-            names.append(Champion.model_validate_json((folder / CHAMPION_FILE).read_bytes()).version)
+        with suppress(ValueError, OSError):
+            names.append(Champion.model_validate_json(read_file(folder / CHAMPION_FILE, MAX_BYTES)).version)
     used = [int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name))]
     return folder / f"v{max(used, default=0) + 1:04d}"
 

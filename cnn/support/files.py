@@ -18,6 +18,8 @@ from cnn.support.errors import NO_SPACE, UserError
 
 #: How the names of temporary files and folders end; they begin with a dot.
 _TEMPORARY = ".tmp"
+#: What the system, or `read_file`, says of a path at which there is no file that can be read.
+NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EFBIG)
 _KINDS = {
     stat.S_ISDIR: "a folder",
     stat.S_ISFIFO: "a named pipe",

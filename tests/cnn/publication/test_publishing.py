@@ -1,6 +1,7 @@
 """Which candidate becomes a version and which version the champion; what a killed publication leaves."""
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -239,12 +240,18 @@ def test_damaged_champion_file_is_restored(
     assert "The champion is v0002, the newest intact version that was promoted." in caplog.text
 
 
-def test_folder_in_place_of_the_champion_file_is_set_aside(hotdog: Made, models: Path) -> None:
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)], ids=["dir", "fifo", "loop"]
+)
+def test_what_is_no_file_is_never_opened(hotdog: Made, models: Path, make: Callable[[Path], None]) -> None:
     first = hotdog.publish(models)
     file = models / "food" / "champion.json"
     file.unlink()
-    (file / "inner").mkdir(parents=True)
-    assert hotdog.publish(models) == first == champion(models / "food")
+    make(file)
+    assert hotdog.publish(models) == first == champion(models / "food") == find_champion(models, "food")
+    (first / "manifest.json").unlink()
+    make(first / "manifest.json")
+    assert hotdog.publish(models).name == "v0002" and (models / "food" / "damaged-v0001").is_dir()
 
 
 def cut(file: Path) -> None:
