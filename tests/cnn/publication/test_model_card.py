@@ -11,9 +11,9 @@ from cnn.data.datasets import Dataset
 from cnn.data.images import PHOTO, Preprocessing
 from cnn.evaluation.comparison import Comparison, ComparisonRow
 from cnn.networks.architectures import NetworkConfig
+from cnn.publication.champions import promote
 from cnn.publication.manifest import Lineage, Manifest, WeightsOrigin
 from cnn.publication.model_card import history_rows, metrics_rows, model_card, summary
-from cnn.publication.versions import promote
 from cnn.support.references import Reference
 from cnn.training.recipes import hotdog_recipe
 

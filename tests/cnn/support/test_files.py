@@ -168,6 +168,33 @@ def test_own_temporary_file_is_not_abandoned(tmp_path: Path) -> None:
         assert file.exists() and folder.exists()
 
 
+# ---- what was deleted while it was written
+
+
+def test_folder_that_was_deleted_is_not_taken_for_whole(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    refused = pytest.raises(FileNotFoundError, match="it was deleted while it was being written")
+    with refused as raised, atomic_folder(store / "records") as temporary:
+        with atomic_file(temporary / "train.rec") as file:
+            file.write_text("train")
+        shutil.rmtree(store)
+        with atomic_file(temporary / "validation.rec") as file:  # which makes the folder again
+            file.write_text("validation")
+    assert raised.value.filename == str(store / "records")
+    assert not any(path.is_file() for path in store.rglob("*"))
+
+
+def test_file_that_was_deleted_is_not_taken_for_whole(tmp_path: Path) -> None:
+    path = tmp_path / "store" / "file"
+    with pytest.raises(FileNotFoundError, match="it was deleted while"), atomic_file(path) as temporary:
+        temporary.write_text("first half")
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+        with temporary.open("a", encoding="utf-8") as file:
+            file.write("second half")
+    assert not list(path.parent.iterdir())
+
+
 # ---- contents
 
 
