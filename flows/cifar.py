@@ -47,9 +47,10 @@ def cifar(settings: CifarSettings) -> State[Reference]:
         checkpoint=checkpoints[best],
         report=comparison,
         dataset=dataset,
-        lineage=publishing.trace(source, dataset, recipes[best], seed=seed, devices=devices),
+        lineage=publishing.trace(data, source, dataset, recipes[best], seed=seed, devices=devices),
         made_from={"data": source},
         models=place.models,
+        promote=settings.promote,
         devices=devices,
     )
     runs.require_no_failures(failures, version)

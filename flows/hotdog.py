@@ -46,9 +46,10 @@ def hotdog(settings: HotdogSettings) -> State[Reference]:
         checkpoint=checkpoint,
         report=report,
         dataset=dataset,
-        lineage=publishing.trace(source, dataset, recipe, weights=weights, seed=seed, devices=devices),
+        lineage=publishing.trace(data, source, dataset, recipe, weights=weights, seed=seed, devices=devices),
         made_from={"data": source, "weights": weights},
         models=place.models,
+        promote=settings.promote,
         devices=devices,
     )
     return runs.end(runs.outcome(version, published), dataset)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from cnn.data.catalog import DATASETS
 from cnn.networks.architectures import ARCHITECTURES, ArchitectureName
+from cnn.publication.gate import Promotion
 from cnn.support.backend import choose_devices
 from cnn.support.errors import UserError, describe_validation
 from cnn.support.files import require_writable
@@ -41,8 +42,11 @@ class FlowSettings(BaseModel):
     min_new: int = Field(
         0, ge=0, description="train only if so many images are new since the last version; 0: whatever has changed"
     )
+    promote: Promotion = Field(
+        "not-worse", description="not-worse: a new version replaces the champion if it is not worse; always: it does"
+    )
     notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
-        None, description="Prefect notification block TYPE/NAME that is told how runs end"
+        None, description="Prefect notification block TYPE/NAME that gets a message when a run ends"
     )
     notify_about: Literal["failures", "changes", "everything"] = Field(
         "failures",

@@ -8,6 +8,7 @@ from prefect.assets import Asset, AssetProperties
 from prefect.context import AssetContext
 
 from cnn.data.datasets import Dataset
+from cnn.publication.gate import Promotion
 from cnn.publication.manifest import CHAMPION_FILE, Lineage, Manifest
 from cnn.publication.publishing import publish as publish_version
 from cnn.support.backend import Devices
@@ -25,6 +26,7 @@ class ModelVersion(Reference):
 
 
 def trace(
+    data: str,
     source: Reference,
     dataset: Reference,
     recipe: Recipe[Any],
@@ -33,11 +35,12 @@ def trace(
     seed: int,
     devices: Devices,
 ) -> Lineage:
-    """Where a model comes from, for its manifest and its card."""
+    """Where a model comes from, for its manifest and its card; ``data`` identifies its source."""
     return Lineage.of(
         Dataset.open(dataset.path),
         recipe,
         source=source.path.name,
+        place=data,
         weights=weights,
         seed=seed,
         devices=devices,
@@ -55,6 +58,7 @@ def publish(
     lineage: Lineage,
     made_from: dict[str, Reference],
     models: Path,
+    promote: Promotion,
     devices: Devices,
 ) -> ModelVersion:
     """Write the next version of the model, make it the champion if it is not worse than the present one."""
@@ -65,6 +69,7 @@ def publish(
         dataset=Dataset.open(dataset.path),
         lineage=lineage,
         models=models,
+        promote=promote,
         devices=devices,
     )
     _declare_asset(version, made_from)
