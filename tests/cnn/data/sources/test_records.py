@@ -68,23 +68,32 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("large", "small", "training"),
+    ("large", "small", "splits"),
     [
-        ("cats_train", "cats_val", "large"),
-        ("a_test", "a_train", "small"),
-        ("b_test", "b", "small"),
-        ("x", "y", "large"),
+        ("cats_train", "cats_val", ("train", "validation")),
+        ("a_test", "a_train", ("test", "train")),
+        ("b_test", "b", ("test", "train")),
+        ("retrieval", "retrieval_train", ("validation", "train")),
+        ("x", "y", ("train", "validation")),
     ],
 )
-def test_record_files_find_their_split(large: str, small: str, training: str, tmp_path: Path) -> None:
+def test_record_files_find_their_split(large: str, small: str, splits: tuple[str, str], tmp_path: Path) -> None:
     write_records(tmp_path / f"{large}.rec", [(n % 2, png(n)) for n in range(4)])
     write_records(tmp_path / f"{small}.rec", [(2, png(9))])
     found = open_source(tmp_path).counts()
-    of_large, of_small = ("train", "validation") if training == "large" else ("validation", "train")
+    of_large, of_small = splits
     assert found == {(of_large, "class 0"): 2, (of_large, "class 1"): 2, (of_small, "class 2"): 1}
+
+
+def test_three_record_files_are_three_splits(tmp_path: Path) -> None:
+    for label, split in enumerate(("train", "val", "test")):
+        write_records(tmp_path / f"cats_{split}.rec", [(label, png(label))])
+    found = open_source(tmp_path)
+    assert found.counts() == {("train", "class 0"): 1, ("validation", "class 1"): 1, ("test", "class 2"): 1}
+    assert found.notes() == ("Train is cats_train.rec, validation is cats_val.rec, test is cats_test.rec.",)
 
 
 def test_one_record_file_is_not_enough(tmp_path: Path) -> None:
     write_records(tmp_path / "train.rec", [(0, png(0))])
-    with pytest.raises(UserError, match=r"two \.rec files.*found 1"):
+    with pytest.raises(UserError, match=r"two or three \.rec files.*found 1"):
         list(open_source(tmp_path).images())
