@@ -63,8 +63,8 @@ class ParquetSource(Source):
         places = sorted({place for name in names if (place := _place_of_splits(name)) is not None})
         if len(places) > 1:
             raise UserError(
-                f"{self.path}: expected one dataset, found splits in several folders, {places[0] or '.'} and {places[1]}: "
-                "name one of them."
+                f"{self.path}: expected one dataset, found splits in several folders, such as "
+                f"{printable(places[0]) or '.'} and {printable(places[1])}: name one of them."
             )
 
     def _notes(self) -> tuple[str, ...]:

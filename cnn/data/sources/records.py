@@ -24,7 +24,7 @@ _IR_HEADER = struct.Struct("<IfQQ")  # flag (number of labels if they are an arr
 
 
 class RecordSource(Source):
-    """A folder with a record file for each split, two or three; without such names the larger of two is for training."""
+    """A folder with a record file for each split, two or three; of two without such names the larger is train."""
 
     @classmethod
     def matches(cls, path: Path, names: Sequence[str]) -> bool:

@@ -69,7 +69,8 @@ class ZipSource(FolderSource):
         size, unpacked = self.path.stat().st_size, sum(member.file_size for member in members)
         if unpacked > max(MAX_UNPACKED, MAX_RATIO * size):
             raise UserError(
-                f"{self.path}: expected images, found {size:,} bytes that unpack to {unpacked:,}: check where it is from."
+                f"{self.path}: expected images, found {size:,} bytes that unpack to {unpacked:,}: "
+                "check where the file is from."
             )
 
     def _names(self) -> list[str]:
