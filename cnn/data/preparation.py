@@ -48,28 +48,31 @@ def prepare(
     _require_classes(source.path, classes, splits)
     share = source.validation_share if validation_share is None else validation_share
     division = Division(splits, share, test_as_validation and splits == {"train", "test"})
-    notes = source.notes()
-    images = track(source.images(), "preparing", counts.total(), "image")
     with atomic_folder(Path(folder)) as temporary:
-        spool = temporary / _SPOOL
-        readable = _read(images, spool, classes)
-        fates = division.fates(readable.images)
-        dataset = _write_splits(fates, spool, temporary, classes)
-        spool.unlink()
-        dataset = dataset.model_copy(
-            update={
-                "split_origin": division.origin(),
-                "left_out": (*readable.left_out, *dataset.left_out),
-                "conflicts": tuple(_conflicts(readable)),
-                "notes": notes,
-            }
-        )
-        _require_images(source.path, dataset, division)
-        caveats = (*source.caveats(), *division.caveats(), *_missing_in_test(dataset))
-        report = dataset.model_copy(update={"caveats": caveats}).model_dump_json(exclude={"folder"}, indent=2)
+        dataset = _make(source, counts.total(), temporary, classes, division)
+        report = dataset.model_dump_json(exclude={"folder"}, indent=2)
         (temporary / REPORT).write_text(report + "\n", encoding="utf-8")
     _log(dataset)
     return Dataset.open(folder)
+
+
+def _make(source: Source, count: int, folder: Path, classes: tuple[str, ...], division: Division) -> Dataset:
+    """Read the ``count`` images of a source and write the files of their splits into ``folder``."""
+    notes, caveats = source.notes(), source.caveats()
+    spool = folder / _SPOOL
+    readable = _read(track(source.images(), "preparing", count, "image"), spool, classes)
+    dataset = _write_splits(division.fates(readable.images), spool, folder, classes)
+    spool.unlink()
+    found = {
+        "split_origin": division.origin(),
+        "left_out": (*readable.left_out, *dataset.left_out),
+        "conflicts": tuple(_conflicts(readable)),
+        "notes": notes,
+        "caveats": (*caveats, *division.caveats(), *_missing_in_test(dataset)),
+    }
+    dataset = dataset.model_copy(update=found)
+    _require_images(source.path, dataset, division)
+    return dataset
 
 
 def _log(dataset: Dataset) -> None:
@@ -84,11 +87,13 @@ def _log(dataset: Dataset) -> None:
     for each in dataset.left_out[:1]:
         logger.warning("Images left out: %d, such as %s: %s.", len(dataset.left_out), each.name, each.reason)
     for copy in dataset.duplicates[:1]:
-        texts = len(dataset.duplicates), copy.name, copy.same_as
-        logger.warning("Images left out that are in another split, too: %d, such as %s (%s).", *texts)
+        example = f"{copy.name} ({copy.same_as})"
+        logger.warning(
+            "Images left out that are in another split, too: %d, such as %s.", len(dataset.duplicates), example
+        )
     for pair in dataset.conflicts[:1]:
-        texts = len(dataset.conflicts), pair.name, pair.label, pair.same_as, pair.other_label
-        logger.warning("Images like one of another class: %d, such as %s (%s) and %s (%s).", *texts)
+        example = f"{pair.name} ({pair.label}) and {pair.same_as} ({pair.other_label})"
+        logger.warning("Images like one of another class: %d, such as %s.", len(dataset.conflicts), example)
 
 
 def _missing_in_test(dataset: Dataset) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Images that are nearly the same: found by a difference hash (dHash), whatever their format, size or quality.
 
 A hash says for each of 16 × 16 places whether the image becomes brighter from there to the right. Of 997 real photos,
-copies saved at JPEG quality 40 or at half their size differ from them in 23 bits of 256 at most, and mostly in less
-than 10; no two unrelated photos differ in less than 41.
+copies saved at JPEG quality 40 or at half their size differ from them in 23 bits of 256 at most, and mostly in fewer
+than 10; no two unrelated photos differ in fewer than 41.
 """
 
 import io
@@ -17,7 +17,7 @@ from PIL import Image
 from cnn.data.images import decode
 
 #: Two images are nearly the same if their hashes differ in no more bits, and their mean values, 0…255, by no more.
-MAX_BITS, MAX_BRIGHTNESS = 20, 8.0
+MAX_BITS, MAX_BRIGHTNESS = 24, 8.0
 
 _SIDE = 16
 _LEAST_STEP = 2  # values from 0 to 255; a smaller difference is noise
