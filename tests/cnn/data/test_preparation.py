@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from preparations import names_of, prepared
 from writers import CLASSES, Files, encode, labelled_files, noise, png, write_folder
 
-from cnn.data.datasets import Dataset
 from cnn.data.preparation import prepare
 from cnn.data.sources import open_source
 from cnn.data.sources.folders import FolderSource
@@ -17,15 +17,6 @@ from cnn.support.errors import UserError
 from cnn.support.files import content_digest
 
 TEXT = b"no image"
-
-
-def prepared(place: Path, files: Files, **options: float) -> Dataset:
-    return prepare(write_folder(place / "photos", files), place / "dataset", **options)  # type: ignore[arg-type]
-
-
-def names_of(dataset: Dataset) -> dict[str, str]:
-    """The split of each image by its name."""
-    return {row.name: split for split in dataset.splits for row in dataset.rows(split)}
 
 
 def test_three_splits_stay_as_they_are(tmp_path: Path) -> None:
