@@ -45,7 +45,7 @@ class Classify(_Command):
 class Clean(_Command):
     """List what no run of the present code with the present data uses in the store any more, or delete it."""
 
-    store: Path = Field(Path("data"), description="folder that the flows keep their intermediate results in")
+    store: Path = Field(Path(".cache"), description="folder that the flows keep their intermediate results in")
     delete: bool = Field(False, description="delete it; without this, it is only listed")
 
 
