@@ -116,8 +116,9 @@ def _refusing_damage(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
         raise_if_from_system(error)
+        reason = " ".join(str(error).split())  # Arrow's reasons have several lines
         raise UserError(
-            f"{path}: expected a whole Parquet file, found damage ({error}): copy or download it again."
+            f"{path}: expected a whole Parquet file, found damage ({reason}): copy or download it again."
         ) from error
 
 

@@ -51,8 +51,8 @@ class ZipSource(FolderSource):
 
     @cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:
-        members = {_name_of(info): info for info in self._archive.infolist() if not info.is_dir()}
-        members = {name: info for name, info in members.items() if is_visible(name)}
+        members = {_name_of(info): info for info in self._archive.infolist()}
+        members = {n: info for n, info in members.items() if n and not n.endswith("/") and is_visible(n)}
         self._require_readable(list(members.values()))
         return members
 
