@@ -154,8 +154,8 @@ class _Reading:
         """The folder inside ``folder`` that matters: what only wraps it, and copies of it, are passed over."""
         while len(folder.folders) == 1:
             (inner,) = folder.folders
-            if not inner.folders and inner.key != folder.key:
-                break
+            if not inner.folders and inner.key != folder.key and set(split_and_stem(inner.name)) != {None, ()}:
+                break  # a class, and neither the same name again nor one such as "images"
             folder = inner
         return folder.without(self._copies(folder))
 

@@ -76,6 +76,14 @@ UNDERSTOOD: dict[str, tuple[list[str], Counts]] = {
     "valid and invalid": (tree("valid", "invalid"), {(None, "valid"): 2, (None, "invalid"): 2}),
     "unlabelled test": (tree("train/a", "train/b", "test"), PLAIN),
     "unlabelled test, wrapped": (tree("train/a", "train/b", "test/test"), PLAIN),
+    "unlabelled test in a neutral folder": (tree("train/a/images", "train/b/images", "test/images"), PLAIN),
+    "several neutral words": (tree("training_data/a", "training_data/b", "test_images/a", "test_images/b"), SPLIT),
+    "by key and value": (tree("split=train/a", "split=train/b", "split=test/a", "split=test/b"), SPLIT),
+    "other files of a known set": (
+        tree("f/Training/a", "f/Training/b", "f/Test/a", "f/Test/b", "f/test-multiple_x", "f/papers"),
+        SPLIT,
+    ),
+    "a class in one split's case": (tree("Train/a", "Train/b", "TEST/a", "TEST/b"), SPLIT),
     "unlabelled test beside validation": (
         tree("train/a", "train/b", "val/a", "val/b", "test"),
         {("train", "a"): 2, ("train", "b"): 2, ("validation", "a"): 2, ("validation", "b"): 2},
@@ -115,6 +123,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "splits without classes": (tree("train", "test"), r"splits without class folders: test/ \(2 files\), train/"),
     "wrapped splits without classes": (tree("train/train", "test/test"), "splits without class folders"),
     "classes in names": (tree("train_cat", "train_dog", "test_cat", "test_dog"), "splits without class folders"),
+    "no classes in a neutral folder": (tree("train/images", "test/images"), "splits without class folders"),
     "train without classes": (tree("train", "test/a", "test/b"), "no class folders in train"),
     "images only": (["1.png", "2.png"], r"no class folders: 1\.png and 1 more files outside folders"),
     "nothing but others": (["photos.zip"], r"no class folders: photos\.zip outside folders"),
