@@ -26,9 +26,13 @@ _SPECIAL = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a 
 
 
 class Listing(NamedTuple):
-    """Sorted relative names of the files in a folder, and what else was found: relative name → why it is not one."""
+    """Sorted relative names of the files in a folder; what else was found is by relative name, with the reason.
+
+    ``special`` are no files but pipes, sockets and devices; ``skipped`` are folders that hold nothing of the user.
+    """
 
     files: list[str]
+    special: dict[str, str]
     skipped: dict[str, str]
 
 
@@ -57,15 +61,15 @@ def list_files(folder: Path) -> Listing:
     Raises:
         OSError: a folder cannot be read.
     """
-    listing = Listing([], {})
+    listing = Listing([], {}, {})
     for here, names in _walk(folder, listing.skipped):
         for name in names:
             relative = (here / name).relative_to(folder).as_posix()
             if kind := _special(here / name):
-                listing.skipped[relative] = f"{kind}, not a file"
+                listing.special[relative] = f"{kind}, not a file"
             else:
                 listing.files.append(relative)
-    return Listing(sorted(listing.files), listing.skipped)
+    return listing._replace(files=sorted(listing.files))
 
 
 def visible_files(folder: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Folders of images whose names are their classes, with or without a folder for each split around them."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,8 @@ from cnn.data.sources.tree import is_image_name
 from cnn.support.errors import UserError
 from cnn.support.files import printable
 from cnn.support.listing import list_files
+
+logger = logging.getLogger(__name__)
 
 
 def holds_class_folders(names: Sequence[str]) -> bool:
@@ -47,7 +50,7 @@ class FolderSource(Source):
             problem = file.problem if file.label is None else self._problem(file)
             data = b"" if file.label is None or problem else self._load(file.name)
             yield SourceImage(printable(file.name), file.label, file.split, data, problem)
-        for name, reason in self._skipped().items():
+        for name, reason in self._special().items():
             yield SourceImage(printable(name), None, None, b"", reason)
 
     def _notes(self) -> tuple[str, ...]:
@@ -57,9 +60,12 @@ class FolderSource(Source):
         """Relative names of all files that may be images."""
         return list_files(self.path).files
 
-    def _skipped(self) -> dict[str, str]:
-        """Relative name of what is no file, with the reason why it is left out."""
-        return list_files(self.path).skipped
+    def _special(self) -> dict[str, str]:
+        """Relative name of what is no file, with the reason why it is left out; what is skipped beside is logged."""
+        listing = list_files(self.path)
+        for name, reason in listing.skipped.items():
+            logger.info("Not read: %s, %s.", printable(name), reason)
+        return listing.special
 
     def _problem(self, file: SourceFile) -> str:
         """Why a file with a class is left out unread; empty if it is to be read."""

@@ -76,7 +76,7 @@ class ZipSource(FolderSource):
     def _names(self) -> list[str]:
         return list(self._members)
 
-    def _skipped(self) -> dict[str, str]:
+    def _special(self) -> dict[str, str]:
         return {}
 
     def _problem(self, file: SourceFile) -> str:

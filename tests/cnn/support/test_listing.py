@@ -21,7 +21,7 @@ def write(folder: Path, *names: str) -> Path:
 def test_system_names_are_not_listed_as_file_or_folder_in_any_case(name: str, tmp_path: Path) -> None:
     write(tmp_path / "1", f"a/{name}/x.png", f"{name.upper()}/y/z.png", "a/1.png")
     write(tmp_path / "2", f"a/{name}", "a/1.png")
-    assert list_files(tmp_path / "1") == list_files(tmp_path / "2") == (["a/1.png"], {})
+    assert list_files(tmp_path / "1") == list_files(tmp_path / "2") == (["a/1.png"], {}, {})
     assert not is_visible(f"a/{name}/x.png") and is_visible(f"a/x{name}.png")
 
 
@@ -34,10 +34,10 @@ def test_pipes_sockets_and_devices_are_said_and_never_opened(tmp_path: Path) -> 
     digest = content_digest(write(tmp_path / "plain", "a/1.png"))
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "a/s.png"))
-        files, skipped = list_files(tmp_path / "a")
-    assert files == ["1.png"]
+        files, special, skipped = list_files(tmp_path / "a")
+    assert (files, skipped) == (["1.png"], {})
     pipe, device = "a pipe, not a file", "a device, not a file"
-    assert skipped == {
+    assert special == {
         **{"pipe.png": pipe, "link.png": pipe, "null.png": device, "zero.png": device},
         "s.png": "a socket, not a file",
     }
@@ -49,7 +49,7 @@ def test_a_cache_is_skipped_unless_it_is_what_is_listed(tmp_path: Path) -> None:
     write(tmp_path, "a/1.png", "store/x/2.png")
     mark_as_cache(tmp_path / "store")
     mark_as_cache(tmp_path / "store")
-    assert list_files(tmp_path) == (["a/1.png"], {"store": "a cache, as its CACHEDIR.TAG says"})
+    assert list_files(tmp_path) == (["a/1.png"], {}, {"store": "a cache, as its CACHEDIR.TAG says"})
     assert list_files(tmp_path / "store").files == ["CACHEDIR.TAG", "x/2.png"]
     first = (tmp_path / "store/CACHEDIR.TAG").read_bytes().splitlines()[0]
     assert first == b"Signature: 8a477f597d28d172789f06886806bc55"  # https://bford.info/cachedir/
@@ -66,6 +66,6 @@ def test_another_file_of_that_name_marks_nothing(text: str, tmp_path: Path) -> N
 def test_published_models_are_skipped(tmp_path: Path) -> None:
     write(tmp_path, "cat/1.png", "models/cats/champion.json", "models/cats/v0001/plots.png")
     write(tmp_path, "copy/v0012/manifest.json", "copy/v0012/roc.png", "dog/manifest.json", "dog/v1/2.png")
-    files, skipped = list_files(tmp_path)
+    files, _, skipped = list_files(tmp_path)
     assert files == ["cat/1.png", "dog/manifest.json", "dog/v1/2.png"]
     assert skipped == dict.fromkeys(("models/cats", "copy/v0012"), "a model that was published")
