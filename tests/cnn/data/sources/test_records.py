@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from writers import flip, png, write_records
 
-from cnn.data.sources import open_source
+from cnn.data.sources import open_source, records
 from cnn.data.sources.records import read_records
 from cnn.support.backend import mx
 from cnn.support.errors import UserError
@@ -58,6 +58,14 @@ def test_a_damaged_record_is_refused(damage: Callable[[bytes], bytes], number: i
     path = write_records(tmp_path / "train.rec", [(1, bytes([65 + n]) * 100) for n in range(4)])
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UserError, match=rf"train\.rec: record {number} is damaged"):
+        list(read_records(path))
+
+
+def test_a_record_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_records(tmp_path / "a.rec", [(0, b"x" * 60), (1, (b"x" * 20 + MAGIC) * 5)])
+    assert len(list(read_records(path))) == 2
+    monkeypatch.setattr(records, "MAX_BYTES", 100)
+    with pytest.raises(UserError, match=r"record 2 is damaged \(it is longer than 100 bytes\)"):
         list(read_records(path))
 
 
