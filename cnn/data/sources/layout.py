@@ -183,7 +183,7 @@ class _Reading:
                 self._read_split(each, splits.get(each.path))
         elif not self._read_splits_in_classes(folder):
             for each in folder.folders:
-                self.places[each.path] = None, printable(each.name)
+                self.places[each.path] = None, each.name
         if not self.places:
             raise self.fail("no class folders", "sort the images into folders that are named as their classes")
 
@@ -197,7 +197,7 @@ class _Reading:
             return
         self.splits[split].append(inner.path)
         for each in inner.folders:
-            self.places[each.path] = split, printable(each.name)
+            self.places[each.path] = split, each.name
 
     def _split_folders(self, folder: Folder) -> dict[str, str]:
         """Path → split of the folders inside that are splits; empty if they are classes."""
@@ -227,7 +227,7 @@ class _Reading:
         for each in folder.folders:
             for path, split in splits[each.path].items():
                 self.splits[split].append(path)
-                self.places[path] = split, printable(each.name)
+                self.places[path] = split, each.name
         return True
 
 

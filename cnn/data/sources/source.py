@@ -102,7 +102,7 @@ class Source(ABC):
 
     def _spelt(self, label: str | None) -> str | None:
         """A class name in the one spelling that it has in the dataset."""
-        spelt = None if label is None else spell_class(label)
+        spelt = None if label is None else printable(spell_class(label))
         if spelt is None or 0 < len(spelt) <= MAX_LABEL:
             return spelt
         found = f"one of {len(spelt)}, {spelt[:20]!r}…" if spelt else f"an empty one, {label!r}"
