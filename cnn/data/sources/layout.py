@@ -162,9 +162,9 @@ class _Reading:
     def _copies(self, folder: Folder) -> list[Folder]:
         """Folders inside that hold the same class folders as lie beside them, with the same files."""
         copies = []
-        for each in folder.folders if len(folder.folders) > 2 else []:
+        for each in folder.folders:
             inner = self.tidy(each)
-            if len(inner.keys) < 2 or not inner.keys <= folder.keys - {each.key}:
+            if len(inner.keys) < 1 + bool(inner.files) or not inner.keys <= folder.keys - {each.key}:
                 continue
             beside = folder.without([each])
             if split_of(each.name) or not set(inner.relative_files()) <= set(beside.relative_files()):

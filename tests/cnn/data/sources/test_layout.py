@@ -97,6 +97,8 @@ UNDERSTOOD: dict[str, tuple[list[str], Counts]] = {
         {**SPLIT, ("train", "a"): 4},
     ),
     "a copy": (tree("a", "b", "flowers/a", "flowers/b"), PLAIN),
+    "a copy of a part": (tree("a", "b", "flowers/a"), PLAIN),
+    "a class with a part named as another": (tree("a", "b/a", "b"), {(None, "a"): 2, (None, "b"): 4}),
     "a copy of a copy": (tree("x/a", "x/b", "x/x/a", "x/x/b", "x/x/x/a", "x/x/x/b"), PLAIN),
     "a copy of splits": (
         tree(*(f"{at}{split}/{label}" for at in ("", "xray/") for split in ("train", "test") for label in "ab")),
