@@ -111,7 +111,11 @@ def test_members_of_a_large_zip_are_counted(tmp_path: Path, monkeypatch: pytest.
         zipfile, "ZIP_FILECOUNT_LIMIT", 10
     )  # beyond it, the records of zips of more than 4 GiB are written
     path = packed(tmp_path / "large.zip", 20)
-    assert b"PK\x06\x06" in path.read_bytes()
+    data = path.read_bytes()
+    assert b"PK\x06\x06" in data
+    at = data.rindex(b"PK\x05\x06") + 12
+    path.write_bytes(data[:at] + bytes(4) + data[at + 4 :])  # the length of the table in the record that does not count
+    assert open_source(path).counts().total() == 20
     monkeypatch.setattr(zips, "MAX_MEMBERS", 19)
     require_refusal(path, "found 20 members")
 
