@@ -58,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
 
     does = "list what no run of the present code with the present data uses in the store any more, or delete it"
     command = commands.add_parser("clean", help=does, description=does, allow_abbrev=False)
-    command.add_argument("--store", type=_path, default=Path("data"), help="folder of the flows' intermediate results")
+    command.add_argument(
+        "--store", type=_path, default=Path(".cache"), help="folder of the flows' intermediate results"
+    )
     command.add_argument("--delete", action="store_true", help="delete it; without this, it is only listed")
     return found
 

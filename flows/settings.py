@@ -33,7 +33,7 @@ class FlowSettings(BaseModel):
     mirror: NameOrPath | None = Field(
         None, description=f"folder or URL that is tried first for every download; or environment variable {MIRROR}"
     )
-    store: Folder = Field(Path("data"), description="folder for downloads, prepared data, features and checkpoints")
+    store: Folder = Field(Path(".cache"), description="folder for downloads, prepared data, features and checkpoints")
     models: Folder = Field(Path("artifacts"), description="folder for published model versions")
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)] | None = Field(
         None, description="name of the model; default: from the data"

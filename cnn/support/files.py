@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from cnn.support.errors import NO_SPACE, UserError
+from cnn.support.listing import visible_files
 
 #: How the names of temporary files and folders end; they begin with a dot.
 _TEMPORARY = ".tmp"
@@ -75,30 +76,10 @@ def read_file(path: Path, limit: int) -> bytes:
     return data
 
 
-def visible_files(folder: Path) -> list[str]:
-    """Sorted relative names of all files at any depth, links followed, without those that begin with a dot.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    names, entered = [], set()
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=fail):
-        here = Path(place)
-        entered.add(here.resolve())
-        visible = sorted(name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in visible if (here / name).resolve() not in entered]  # links may form a circle
-        names += [(here / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
-    return sorted(names)
-
-
 def content_digest(path: Path) -> str:
     """SHA-256 of a file, or of a folder's relative names and contents; place and times do not count.
 
-    Names that begin with a dot are not part of a folder's content.
+    What `visible_files` leaves out is not part of a folder's content.
     """
     if path.is_file():
         return file_digest(path)
