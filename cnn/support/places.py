@@ -1,5 +1,6 @@
 """Places: paths that people give, checked before any work."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,10 @@ def given_path(text: str | Path) -> Path:
         raise ValueError(f"there is no user {user} on this machine: write ./{user} for a folder of that name") from None
     if "\0" in str(path):
         raise ValueError("no path holds a zero byte: name another")
-    if any(len(part.encode(errors="surrogateescape")) > _LONGEST_PART for part in path.parts):
+    if any("\ud800" <= character <= "\udfff" for character in str(path)):
+        encoding = sys.getfilesystemencoding()
+        raise ValueError(f"it is not text in the encoding {encoding}: set PYTHONUTF8=1, or name a path that is")
+    if any(len(part.encode()) > _LONGEST_PART for part in path.parts):
         raise ValueError(f"a name in the path is longer than {_LONGEST_PART} bytes: name another")
     if (length := len(str(path.absolute()))) > LONGEST_PATH:
         raise ValueError(f"the path is {length} characters long, {LONGEST_PATH} is the most: name a shorter one")

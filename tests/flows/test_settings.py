@@ -80,7 +80,7 @@ def test_values_that_exclude_each_other_are_refused(
         ("", "the path is empty"), (" ", "the path is empty"), ("~nosuchuser", "there is no user ~nosuchuser"),
         ("~nosuchuser/a", "there is no user ~nosuchuser"), ("x" * 256, "a name in the path is longer than 255 bytes"),
         ("é" * 128, "a name in the path is longer than 255 bytes"), ("/x" * 300, "is 600 characters long"),
-        ("a\0b", "no path holds a zero byte"),
+        ("a\0b", "no path holds a zero byte"), ("caf\udce9", "it is not text in the encoding utf-8: set PYTHONUTF8=1"),
     ],
 )  # fmt: skip
 def test_impossible_path_is_refused_before_any_work(setting: str, value: str, message: str) -> None:

@@ -88,6 +88,10 @@ def test_summary_says_whether_it_is_the_champion(candidate: Made, tmp_path: Path
     promote(second)
     assert "food v0002 has become the champion since." in summary(second)
     assert "food v0001 is no longer the champion: v0002 is." in summary(first)
+    (tmp_path / "food" / "champion.json").write_text("{")
+    assert "food v0001 is no longer the champion: there is none." in summary(first)
+    (tmp_path / "food" / "champion.json").unlink()
+    assert "food v0002 is not the champion." in summary(second)
 
 
 def test_rows_are_for_people(candidate: Made, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_own_mistake_keeps_its_traceback() -> None:
         ("from PIL import Image; kept = [Image.new('RGB', (20_000, 5_000), 'red') for _ in range(9)]", 10**9),
         (
             "from cnn.support.backend import mx; mx.nd.ones(1).wait_to_read(); "
-            "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 * 10**9,) * 2); "
+            "import resource; resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9,) * 2); "
             "kept = [mx.nd.ones((1 << 20, 64)) for _ in range(64)]; mx.nd.waitall()",
             0,
         ),

@@ -19,6 +19,7 @@ from cnn.support.files import (
     content_digest,
     folder_size,
     locked,
+    printable,
     require_writable,
     visible_files,
 )
@@ -193,6 +194,23 @@ def test_file_that_was_deleted_is_not_taken_for_whole(tmp_path: Path) -> None:
         with temporary.open("a", encoding="utf-8") as file:
             file.write("second half")
     assert not list(path.parent.iterdir())
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("名前 é.png", "名前 é.png"), ("👩\u200d🍳", "👩\u200d🍳"), ("a\nb\tc\r\x00", "a?b?c??"),
+        ("\x1b[2J\x9b1m\x7f", "?[2J?1m?"),
+        ("\u202egnp.exe\u2066", "?gnp.exe?"), ("caf\udce9", "caf?"), ("\udce7\udc8c\udcab", "猫"), ("\ud83d", "?"),
+        ("a\u2028b", "a?b"),
+    ],
+)  # fmt: skip
+def test_names_are_printed_without_an_effect(name: str, expected: str) -> None:
+    assert printable(name) == expected
+    assert (printable(expected) == expected and expected.isprintable()) or "\u200d" in expected
 
 
 # ---- contents
