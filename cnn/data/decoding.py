@@ -172,9 +172,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         if strip.mode in ("RGBA", "LA", "PA") or "transparency" in strip.info:
             strip = strip.convert("RGBA")
             strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
-        rgb.paste(strip.convert("RGB"), (0, top))
-    if "comment" in image.info:
-        rgb.info["comment"] = image.info["comment"]
+        strip = strip.convert("RGB")
+        rgb.paste(strip, (0, top))
+        rgb.info = strip.info
     return rgb
 
 
@@ -198,7 +198,8 @@ def _range(image: Image.Image) -> tuple[float, float]:
     for _, strip in _strips(image):
         values = _numbers(image, strip)
         finite = values[np.isfinite(values)]
-        least, greatest = float(finite.min(initial=least)), float(finite.max(initial=greatest))
+        if finite.size:
+            least, greatest = min(least, float(finite.min())), max(greatest, float(finite.max()))
     white = next((white for white in _WHITES if white >= greatest), np.inf)
     if least >= 0 and greatest >= white * _LEAST_FILLED:
         return 0, white
