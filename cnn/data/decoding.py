@@ -1,5 +1,6 @@
 """Encoded bytes of any kind of image as upright 8-bit RGB, in bounded memory."""
 
+import ctypes
 import hashlib
 import io
 import logging
@@ -7,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +52,18 @@ _USUAL_BYTES, _PROGRESSIVE_BYTES = 9, 12
 _PIXELS_AT_A_TIME = 1 << 20
 _MOST_PNG_TEXT = 1 << 26  # bytes, once unpacked, of one text or colour profile and of all together
 
+
+def _silence_libtiff() -> None:
+    """Keep the library that Pillow reads TIFF with from writing to stderr what it thinks of a file."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text(encoding="utf-8").splitlines() if maps.exists() else []
+    for library in {line.split(maxsplit=5)[5] for line in lines if "/libtiff" in line}:
+        for kind in ("Error", "Warning"):
+            getattr(ctypes.CDLL(library), f"TIFFSet{kind}Handler")(None)
+
+
 # `decode` has limits of its own, which are errors; what Pillow has to say about the rest is of no use to anybody
+_silence_libtiff()
 Image.MAX_IMAGE_PIXELS = None
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _MOST_PNG_TEXT
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -210,7 +223,8 @@ def _to_eight_bits(values: NDArray[np.number], black: float, white: float) -> Im
     """Numbers as grey, NaN as black."""
     if not black < white:  # one value, or none that is finite
         black, white = 0, np.inf
-    scaled = (values.astype(np.float64) - black) / ((white - black) / 255) + 0.5
+    with np.errstate(invalid="ignore"):
+        scaled = (values.astype(np.float64) - black) / ((white - black) / 255) + 0.5
     return Image.fromarray(np.uint8(np.clip(np.nan_to_num(scaled, nan=0, posinf=255, neginf=0), 0, 255)))
 
 

@@ -63,7 +63,8 @@ class ParquetSource(Source):
         with _refusing_damage(path), pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
             label_type = _require_columns(path, table.schema_arrow)
             names = _class_names(path, table.schema_arrow) if pa.types.is_integer(label_type) else []
-            for batch in table.iter_batches(_rows_at_a_time(path, table.metadata, columns), columns=columns):
+            at_a_time = _rows_at_a_time(path, table.metadata) if _IMAGES in columns else _ROWS_AT_A_TIME
+            for batch in table.iter_batches(at_a_time, columns=columns):
                 labels = batch.column(_LABELS).to_pylist()
                 images = batch.column("image").flatten()[0] if _IMAGES in columns else [None] * len(labels)
                 for label, image in zip(labels, images, strict=True):
@@ -71,7 +72,7 @@ class ParquetSource(Source):
                     yield _label_of(label, names), data[:MAX_BYTES].to_pybytes() if data else b""
 
 
-def _rows_at_a_time(path: Path, metadata: pq.FileMetaData, columns: Sequence[str]) -> int:
+def _rows_at_a_time(path: Path, metadata: pq.FileMetaData) -> int:
     """So many rows that they take no more than `MAX_BYTES`, or one, even if each is as large as all of a row group.
 
     It may be: rows that are the same are kept once.
@@ -81,15 +82,13 @@ def _rows_at_a_time(path: Path, metadata: pq.FileMetaData, columns: Sequence[str
     """
     largest = 1
     for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        chunks = [group.column(index) for index in range(group.num_columns)]
-        size = max((each.total_uncompressed_size for each in chunks if each.path_in_schema in columns), default=0)
-        if size > _LARGEST_MEAN * group.num_rows:
+        group = metadata.row_group(number)  # of a column's metadata pyarrow dies if they are damaged
+        if group.total_byte_size > _LARGEST_MEAN * group.num_rows:
             raise UserError(
                 f"{path}: expected images of at most {MAX_BYTES >> 20} MB, found {group.num_rows} of "
-                f"{size >> 20:,} MB together: leave them out."
+                f"{group.total_byte_size >> 20:,} MB together: leave them out."
             )
-        largest = max(largest, size)
+        largest = max(largest, group.total_byte_size)
     return max(1, min(_ROWS_AT_A_TIME, MAX_BYTES // largest))
 
 

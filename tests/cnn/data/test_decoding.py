@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
-from writers import encode
+from writers import encode, flip
 
 from cnn.data import decoding
 from cnn.data.decoding import MAX_JPEG_PIXELS, MAX_PIXELS, NotAnImageError, decode, decoded, is_one_colour
@@ -396,7 +396,9 @@ NOISY: dict[str, Callable[[], bytes]] = {
     "palette with transparencies": lambda: encode(IMAGE.quantize(8), transparency=bytes(range(8))),
     "damaged animation": lambda: encode(IMAGE)[:33] + struct.pack(">I4sIII", 8, b"acTL", 0, 0, 0) + encode(IMAGE)[33:],
     "large": lambda: encode(Image.new("1", (9_999, 9_999))),
-    "cut-off TIFF": lambda: encode(IMAGE, "TIFF", compression="tiff_lzw")[:-40],
+    "damaged LZW": lambda: encode(IMAGE, "TIFF", compression="tiff_lzw").replace(b"\x80", b"\x7f"),
+    "damaged deflate": lambda: flip(encode(IMAGE, "TIFF", compression="tiff_deflate"), 300),
+    "not a number": lambda: encode(Image.fromarray(np.full((4, 5), 0x7FA00000, np.uint32).view(np.float32)), "TIFF"),
     "cut-off JPEG in TIFF": lambda: encode(IMAGE, "TIFF", compression="jpeg")[:-300],
     "cut-off JPEG": lambda: encode(IMAGE, "JPEG")[:700],
     "cut-off AVIF": lambda: encode(IMAGE, "AVIF")[:-20],

@@ -195,40 +195,27 @@ def test_rows_of_huge_images_are_read_one_at_a_time(tmp_path: Path) -> None:
     assert peak < 10 * size
 
 
-@pytest.mark.parametrize(("largest", "expected"), [(10, 16), (1 << 23, 16), (1 << 24, 8), (1 << 26, 2), (1 << 27, 1)])
-def test_rows_at_a_time_are_bounded_by_bytes(largest: int, expected: int) -> None:
-    assert (
-        _rows_at_a_time(Path(), metadata_of({"image.bytes": largest, "label": 8}), ("image.bytes", "label")) == expected
-    )
-    assert _rows_at_a_time(Path(), metadata_of({"image.bytes": largest, "label": 8}), ("label",)) == 16
+def metadata_of(size: int, rows: int = 100) -> Any:
+    """Metadata of a file with a small row group and one of this size."""
+    groups = [SimpleNamespace(num_rows=rows, total_byte_size=each) for each in (size, min(size, 10))]
+    return SimpleNamespace(num_row_groups=2, row_group=groups.__getitem__)
 
 
-def metadata_of(sizes: dict[str, int], rows: int = 100) -> Any:
-    """Metadata of a file with a small row group and one of these column sizes."""
-    small, large = (
-        SimpleNamespace(
-            num_rows=rows,
-            num_columns=len(sizes),
-            column=[
-                SimpleNamespace(path_in_schema=name, total_uncompressed_size=min(size, limit))
-                for name, size in sizes.items()
-            ].__getitem__,
-        )
-        for limit in (10, 1 << 60)
-    )
-    return SimpleNamespace(num_row_groups=2, row_group=[large, small].__getitem__)
+@pytest.mark.parametrize(("size", "expected"), [(10, 16), (1 << 23, 16), (1 << 24, 8), (1 << 26, 2), (1 << 30, 1)])
+def test_rows_at_a_time_are_bounded_by_bytes(size: int, expected: int) -> None:
+    assert _rows_at_a_time(Path(), metadata_of(size)) == expected
 
 
 def test_images_that_must_be_too_large_are_refused() -> None:
     with pytest.raises(UserError, match=r"b\.parquet: expected images of at most 128 MB, found 3 of 768 MB together"):
-        _rows_at_a_time(Path("b.parquet"), metadata_of({"image.bytes": 6 * MAX_BYTES + 1}, rows=3), ("image.bytes",))
+        _rows_at_a_time(Path("b.parquet"), metadata_of(6 * MAX_BYTES + 1, rows=3))
+    assert _rows_at_a_time(Path(), metadata_of(2 * MAX_BYTES, rows=1)) == 1  # it is cut off
 
 
 def test_longer_images_are_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cnn.data.sources.parquet.MAX_BYTES", 1000)
     path = write_parquet(tmp_path / "a.parquet", pa.array([0, 1]), [bytes(1500), b"x"])
     assert [len(image.data) for image in open_source(path).images()] == [1000, 1]
-    assert _rows_at_a_time(path, metadata_of({"image.bytes": 2 * MAX_BYTES}, rows=1), ("image.bytes",)) == 1
 
 
 # ---- damage
