@@ -26,7 +26,7 @@ MAX_JPEG_PIXELS = 250_000_000
 MAX_ASPECT = 50
 #: Formats that are decoded: not ICO and ICNS, whose size is known only once decoded, nor EPS, which runs a program.
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
-_TURNS = {
+_TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -120,10 +120,10 @@ def decoded(data: bytes) -> Iterator[Image.Image]:
     with _budget.reserved(_bytes_needed(image)):
         with _as_not_an_image():
             image.load()
-            turn = turn_of(image)
+            orientation = orientation_of(image)
             image = _to_rgb(image)
-            if turn is not None:
-                image = image.transpose(turn)
+            if orientation in _TURNS:
+                image = image.transpose(_TURNS[orientation])
         yield image
 
 
@@ -228,17 +228,17 @@ def _to_eight_bits(values: NDArray[np.number], black: float, white: float) -> Im
     return Image.fromarray(np.uint8(np.clip(np.nan_to_num(scaled, nan=0, posinf=255, neginf=0), 0, 255)))
 
 
-def turn_of(image: Image.Image) -> Image.Transpose | None:
-    """How an image is to be turned to be upright: by one EXIF tag, so that no other can be in the way.
+def orientation_of(image: Image.Image) -> object:
+    """The one EXIF tag that says how an image is to be turned, whatever the others hold; 1, upright, if there is none.
 
-    None if there is none that says so, or no readable EXIF.
+    An image whose EXIF cannot be read is taken as it is stored, as viewers do.
     """
     try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except MemoryError:
         raise
     except Exception:  # as of `decode`
-        return None
+        return 1
 
 
 def pixel_digest(image: Image.Image) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cnn.data.decoding import NotAnImageError as NotAnImageError  # for who works with images, decoding is part of it
 from cnn.data.decoding import decode as decode
-from cnn.data.decoding import decoded, is_one_colour, pixel_digest, turn_of
+from cnn.data.decoding import decoded, is_one_colour, orientation_of, pixel_digest
 
 #: What the network takes: CROP × CROP px, cut from an image whose shorter side is SHORT_SIDE px.
 CROP, SHORT_SIDE = 224, 256
@@ -163,4 +163,4 @@ def _is_plain(data: bytes) -> bool:
     with Image.open(io.BytesIO(data)) as image:
         is_rgb = image.mode == "RGB" and "transparency" not in image.info
         is_small = len(data) <= _KEPT_METADATA + _KEPT_BYTES_PER_PIXEL * image.width * image.height
-        return is_rgb and is_small and turn_of(image) is None and image.format in ("JPEG", "PNG")
+        return is_rgb and is_small and orientation_of(image) == 1 and image.format in ("JPEG", "PNG")

@@ -63,13 +63,21 @@ def test_odd_tags_do_not_lose_the_image(case: str, form: str) -> None:
     assert np.abs(np.asarray(found, np.int64) - expected).mean() < 3
 
 
-@pytest.mark.parametrize(
-    "unreadable", [b"Exif\0\0garbage", b"Exif\0\0", exif((274, 3, 1, bytes(4))), exif((274, 2, 2, b"6\0"))]
-)
+@pytest.mark.parametrize("unreadable", [b"Exif\0\0garbage", b"Exif\0\0", exif()])
 def test_without_a_readable_orientation_an_image_is_as_stored(unreadable: bytes) -> None:
     data = encode(IMAGE, "JPEG", exif=unreadable)
     assert decode(data).size == IMAGE.size
     assert normalise(data)[1] == data
+
+
+@pytest.mark.parametrize(
+    "odd", [(274, 3, 1, bytes(4)), (274, 2, 2, b"6\0\0\0"), (274, 3, 1, b"\x09\0\0\0"), (274, 3, 2, b"\6\0\6\0")]
+)
+def test_an_orientation_that_is_none_is_not_kept(odd: tuple[int, int, int, bytes]) -> None:
+    data = encode(IMAGE, "JPEG", exif=exif(odd))
+    kept = Image.open(io.BytesIO(normalise(data)[1]))
+    assert decode(data).size == IMAGE.size == kept.size
+    assert 0x0112 not in kept.getexif()
 
 
 # ---- numbers that are not 8 bits long
