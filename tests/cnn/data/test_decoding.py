@@ -239,6 +239,11 @@ def test_known_kinds_are_refused_by_name(case: str) -> None:
         decode(REFUSED[case])
 
 
+def test_lab_is_refused_by_name() -> None:
+    with pytest.raises(NotAnImageError, match="Lab, which is not read; convert it"):
+        decode(encode(Image.new("LAB", (9, 9)), "TIFF"))
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_other_tiffs_of_the_same_build_are_read(order: str) -> None:
     for data in (tiff(order, {}), tiff(order, {254: (4, 0)}, {**THUMBNAIL, 262: (3, 1)}), tiff(order, {254: (4, 2)})):
@@ -273,6 +278,23 @@ def test_photos_of_phones_are_decoded_at_half_their_size(width: int, height: int
     half.draft(None, (width // 2, height // 2))
     assert half.size == ((width + 1) // 2, (height + 1) // 2)
     assert image_id == decoding.pixel_digest(half)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_only_jpegs_beyond_the_limit_are_decoded_smaller(
+    mode: str, progressive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = Image.fromarray(SMOOTH[:39]).convert(mode)
+    data = encode(image, "JPEG", progressive=progressive, quality=95)
+    for limit, size in ((60 * 39, (60, 39)), (60 * 39 - 1, (30, 20))):
+        monkeypatch.setattr(decoding, "MAX_PIXELS", limit)
+        found = decode(data)
+        assert found.size == size
+        expected = np.asarray(image.convert("RGB").resize(size), np.int64)
+        assert np.abs(np.asarray(found, np.int64) - expected).mean() < 4
+    with pytest.raises(NotAnImageError, match="megapixels"):
+        decode(encode(Image.fromarray(SMOOTH[:39]), "PNG"))
 
 
 def claim(width: int, height: int, data: bytes) -> bytes:
