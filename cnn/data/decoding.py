@@ -150,7 +150,7 @@ def _open(data: bytes) -> Image.Image:
     limit = MAX_JPEG_PIXELS if is_jpeg else MAX_PIXELS
     if width * height > limit:
         raise NotAnImageError(f"{width} × {height} px is more than {limit // 10**6} megapixels")
-    if max(image.size) > MAX_ASPECT * min(image.size) or not min(image.size):
+    if max(image.size) > MAX_ASPECT * min(image.size):
         raise NotAnImageError(f"{width} × {height} px is longer than {MAX_ASPECT} times its shorter side")
     if is_jpeg and has_too_many_scans(data):
         raise NotAnImageError(f"a JPEG of more than {MAX_SCANS} scans")

@@ -144,6 +144,11 @@ def test_sixteen_bits_of_other_formats_mean_their_whole_range() -> None:
         assert np.abs(np.asarray(decode(encode(Image.fromarray(dark), form)))[..., 0] - dark / 257).max() <= 1
 
 
+def test_floats_of_other_formats_are_scaled_by_what_they_hold() -> None:
+    data = b"Pf\n60 40\n-1.0\n" + RAMP[::-1].astype("<f4").tobytes()  # a portable float map, its last row first
+    assert np.abs(np.asarray(decode(data))[..., 0] - EIGHT_BITS).max() <= 1
+
+
 def test_one_colour_is_noticed() -> None:
     plain = Image.new("RGB", (70, 50), (1, 2, 3))
     assert is_one_colour(plain) and keep(encode(plain)).is_one_colour
