@@ -48,7 +48,8 @@ _SAMPLE_FORMAT, _UNSIGNED = 339, 1  # TIFF 6.0, section 19
 _MEMORY = 1_500_000_000
 #: Bytes per pixel that decoding takes at its peak, measured; of other formats `_USUAL_BYTES`.
 _BYTES = {"WEBP": 20, "JPEG2000": 20, "AVIF": 12}
-_USUAL_BYTES, _PROGRESSIVE_BYTES = 9, 12
+_USUAL_BYTES = 9
+_COEFFICIENT_BYTES = 6  # per pixel of a progressive JPEG, which is kept whole until its last scan
 _PIXELS_AT_A_TIME = 1 << 20
 _MOST_PNG_TEXT = 1 << 26  # bytes, once unpacked, of one text or colour profile and of all together
 
@@ -116,8 +117,8 @@ def decode(data: bytes) -> Image.Image:
 def decoded(data: bytes) -> Iterator[Image.Image]:
     """`decode` for as long as the block lasts, in which the image counts against the memory that all may take."""
     with _as_not_an_image():
-        image = _open(data)
-    with _budget.reserved(_bytes_needed(image)):
+        image, bytes_needed = _open(data)
+    with _budget.reserved(bytes_needed):
         with _as_not_an_image():
             image.load()
             orientation = orientation_of(image)
@@ -141,8 +142,8 @@ def _as_not_an_image() -> Iterator[None]:
         raise NotAnImageError(printable(" ".join(reason.split()))) from error
 
 
-def _open(data: bytes) -> Image.Image:
-    """An image that is not decoded yet, of a kind and size that may be."""
+def _open(data: bytes) -> tuple[Image.Image, int]:
+    """An image that is not decoded yet, of a kind and size that may be, and the bytes that decoding it will take."""
     if kind := refused_kind(data):
         raise NotAnImageError(f"{kind}, which is not read; convert it to JPEG")
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
@@ -156,12 +157,8 @@ def _open(data: bytes) -> Image.Image:
         raise NotAnImageError(f"a JPEG of more than {MAX_SCANS} scans")
     if width * height > MAX_PIXELS:
         image.draft(None, (width // 2, height // 2))
-    return image
-
-
-def _bytes_needed(image: Image.Image) -> int:
-    usual = _PROGRESSIVE_BYTES if "progressive" in image.info else _USUAL_BYTES
-    return image.width * image.height * _BYTES.get(image.format or "", usual)
+    coefficients = width * height * _COEFFICIENT_BYTES if "progressive" in image.info else 0
+    return image, image.width * image.height * _BYTES.get(image.format or "", _USUAL_BYTES) + coefficients
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:

@@ -434,6 +434,7 @@ NOISY: dict[str, Callable[[], bytes]] = {
     "large": lambda: encode(Image.new("1", (9_999, 9_999))),
     "damaged LZW": lambda: encode(IMAGE, "TIFF", compression="tiff_lzw").replace(b"\x80", b"\x7f"),
     "damaged deflate": lambda: flip(encode(IMAGE, "TIFF", compression="tiff_deflate"), 300),
+    "too many samples": lambda: tiff("<", {277: (3, 9)}),
     "not a number": lambda: encode(Image.fromarray(np.full((4, 5), 0x7FA00000, np.uint32).view(np.float32)), "TIFF"),
     "cut-off JPEG in TIFF": lambda: encode(IMAGE, "TIFF", compression="jpeg")[:-300],
     "cut-off JPEG": lambda: encode(IMAGE, "JPEG")[:700],
