@@ -391,6 +391,13 @@ def test_images_wait_for_memory(total: int, expected: int, monkeypatch: pytest.M
     assert inside.acquire(timeout=0) and inside.acquire(timeout=0)  # each had its turn
 
 
+def test_coefficients_count_at_full_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 1000)  # so that it is decoded at half its size
+    needed = {mode: decoding._open(encode(IMAGE, "JPEG", progressive=mode))[1] for mode in (False, True)}
+    assert needed[False] >= 30 * 20 * 4
+    assert needed[True] >= needed[False] + 60 * 40 * 3 * 2  # two bytes of each of three components
+
+
 def test_a_failure_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "_budget", decoding._Budget(9 * IMAGE.width * IMAGE.height))
     for _ in range(3):
