@@ -67,13 +67,13 @@ def _tiff_kind(data: bytes, order: str) -> str | None:
     if _DNG_VERSION in tags:
         return "camera raw (DNG)"
     inner = [_directory(data, place, order) for place in _sub_directories(data, tags, order)]
-    is_thumbnail = bool(_number(tags, _NEW_SUBFILE_TYPE, order) & _IS_THUMBNAIL)
-    if any(_number(each, _PHOTOMETRIC, order) in _SENSOR_DATA for each in (tags, *inner)) or (is_thumbnail and inner):
+    if any(_number(each, _PHOTOMETRIC, order) in _SENSOR_DATA for each in (tags, *inner)):
         _, length, value = tags.get(_MAKE, (0, 0, bytes(4)))
         (place,) = struct.unpack(f"{order}I", value)
         make = data[place : place + min(length, 64)]
         names = [name for maker, name in _MAKERS.items() if make.startswith(maker)]
         return f"camera raw ({names[0]})" if names else "camera raw"
+    is_thumbnail = _number(tags, _NEW_SUBFILE_TYPE, order) & _IS_THUMBNAIL
     return "TIFF that begins with a thumbnail" if is_thumbnail else None
 
 

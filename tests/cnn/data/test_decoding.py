@@ -232,6 +232,7 @@ REFUSED = {
     "camera raw whose sensor data come first": tiff("<", SENSOR),
     "camera raw of linear data": tiff("<", THUMBNAIL, {262: (3, 34892)}),
     "TIFF that begins with a thumbnail": tiff("<", THUMBNAIL),
+    "TIFF that begins with a thumbnail of something inside": tiff(">", THUMBNAIL, {262: (3, 1)}),
     "PSD": b"8BPS\0\1" + bytes(50),
     "PDF": b"%PDF-1.4\n" + bytes(50),
 }
@@ -337,7 +338,7 @@ def test_jpegs_of_hundreds_of_scans_are_refused() -> None:
 def test_scans_in_metadata_do_not_count() -> None:
     data = encode(IMAGE, "JPEG", comment=b"\xff\xda" * 1000)
     assert decode(data).size == IMAGE.size
-    assert decode(encode(IMAGE, "JPEG") + b"\xff\xda" * 1000).size == IMAGE.size
+    assert decode(encode(IMAGE, "JPEG") + b"\xff\xda\0\2" * 1000).size == IMAGE.size
 
 
 @pytest.mark.parametrize("kind", ["text", "packed text", "profile"])
