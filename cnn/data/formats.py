@@ -61,7 +61,7 @@ def _boxed_kind(data: bytes) -> str | None:
 
 def _tiff_kind(data: bytes, order: str) -> str | None:
     """Camera raw, and other TIFFs whose first image is only a thumbnail of one that Pillow does not find."""
-    if data[8:10] == b"CR":
+    if data[8:12] == b"CR\x02\0":
         return "camera raw (CR2)"
     tags = _directory(data, int.from_bytes(data[4:8], "little" if order == "<" else "big"), order)
     if _DNG_VERSION in tags:

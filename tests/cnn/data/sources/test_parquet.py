@@ -170,6 +170,13 @@ def test_images_without_bytes_are_refused(bytes_name: str, tmp_path: Path) -> No
         list(open_source(tmp_path).images())
 
 
+def test_two_columns_of_labels_are_refused(tmp_path: Path) -> None:
+    table = pq.read_table(write_parquet(tmp_path / "a.parquet", pa.array([0, 1]), [png(0), png(1)]))
+    pq.write_table(table.append_column("label", pa.array([1, 0])), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet: expected the columns image"):
+        list(open_source(tmp_path).images())
+
+
 # ---- bounds
 
 PEAK = """
