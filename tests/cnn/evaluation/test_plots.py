@@ -112,6 +112,10 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert [text for text in found if "Ba$$in" in text]
 
 
+def test_what_cannot_be_seen_is_spelled_out() -> None:
+    assert legible("cat\u202egnp.exe \u200b\u00ad") == "cat\\u202egnp.exe \\u200b\\xad"  # DejaVu Sans has all three
+
+
 def write_font(path: Path, *characters: str) -> None:
     """A font that has only these characters, as squares."""
     names = [f"u{ord(character):X}" for character in characters]
