@@ -85,7 +85,7 @@ def all_figures(names: tuple[str, ...]) -> list[Figure]:
     confusion = np.eye(len(names), dtype=np.int64)
     return [
         comparison_curves(dict.fromkeys(names, HISTORY)),
-        confusion_plot(dict.fromkeys(names[:2], confusion), names),
+        confusion_plot(dict.fromkeys(names[3:5], confusion), names),
         image_grid({name: [(image, f"{name} 99%")] for name in names}),
         seen_by_network(image, image, names[0]),
         *(seen_by_network(image, image, name) for name in names[1:]),
