@@ -4,8 +4,6 @@ import logging
 from functools import cache
 from typing import TYPE_CHECKING
 
-from cnn.support.files import printable
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -45,7 +43,7 @@ def legible(text: str) -> str:
     >>> legible("caf\u00e9 $1\n"), legible("\x1b[31m\ue000")
     ('café $1\\n', '\\x1b[31m\\ue000')
     """
-    text = printable(text)
+    text = text.encode(errors="replace").decode()  # bytes of a name that are not UTF-8
     codes = frozenset[int]().union(*map(_codes_of, _families(text)))
     return "".join(
         character
