@@ -19,10 +19,11 @@ from cnn.publication.champions import find_champion
 from cnn.publication.versions import load_version
 from cnn.support.commandline import run
 from cnn.support.errors import UserError
-from cnn.support.files import folder_size, printable, read_file
+from cnn.support.files import folder_size, read_file
 from cnn.support.parallel import in_groups, ordered_map
 from cnn.support.places import given_path
 from cnn.support.store import unreachable
+from cnn.support.text import printable
 
 _SECONDS_PER_ADDRESS = 60.0
 _IMAGES_AT_ONCE = 16

@@ -31,6 +31,8 @@ def hotdog(settings: HotdogSettings) -> State[Reference]:
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
     dataset = preparing.prepare(source, test_as_validation=recipe.chooses_on_test, store=store)
     preparing.check_positive(dataset, positive)
+    if settings.promote != "always":
+        publishing.check_source(dataset, data, place.models / name)
     if outcome := runs.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
     weights = fetching.fetch_weights(chosen, seed=seed, store=store, mirror=mirror)

@@ -63,7 +63,8 @@ class Dataset(BaseModel):
     ``classes`` are in the order of the labels; ``counts`` is the number of images of each class in each split that
     exists; ``split_origin`` says in a sentence or two how the splits were made; ``notes`` are sentences about how the
     source was understood; ``caveats`` are those that a reader of any figure must know about the data. ``left_out`` and
-    ``duplicates`` are not in the dataset; ``conflicts`` lists images whose labels contradict each other.
+    ``duplicates`` are not in the dataset; ``conflicts`` lists images whose labels contradict each other,
+    ``one_colour`` those all of whose pixels are the same.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,6 +76,7 @@ class Dataset(BaseModel):
     left_out: tuple[LeftOut, ...]
     duplicates: tuple[Duplicate, ...]
     conflicts: tuple[Conflict, ...] = ()
+    one_colour: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin
 
 from cnn.data.formats import MAX_SCANS, has_too_many_scans, refused_kind
-from cnn.support.files import printable
+from cnn.support.text import printable
 
 #: A larger image is refused before it is decoded, which takes 4 bytes per pixel or more.
 MAX_PIXELS = 100_000_000

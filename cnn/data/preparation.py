@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnn.data.datasets import REPORT, Conflict, Dataset, Duplicate, LeftOut, Row, SplitWriter, read_rows
-from cnn.data.images import NotAnImageError, normalise
+from cnn.data.images import Kept, NotAnImageError, keep
 from cnn.data.similarity import DifferenceHash, Item, difference_hash, near_siblings
 from cnn.data.sources import SPLITS, Source, SourceImage, open_source
 from cnn.data.splits import Division, Fate, Found, conflict, exact_conflicts
@@ -67,6 +67,7 @@ def _make(source: Source, count: int, folder: Path, classes: tuple[str, ...], di
         "split_origin": division.origin(),
         "left_out": (*readable.left_out, *dataset.left_out),
         "conflicts": tuple(_conflicts(readable)),
+        "one_colour": tuple(readable.one_colour),
         "notes": notes,
         "caveats": (*caveats, *division.caveats(), *_missing_in_test(dataset)),
     }
@@ -94,6 +95,8 @@ def _log(dataset: Dataset) -> None:
     for pair in dataset.conflicts[:1]:
         example = f"{pair.name} ({pair.label}) and {pair.same_as} ({pair.other_label})"
         logger.warning("Images like one of another class: %d, such as %s.", len(dataset.conflicts), example)
+    for name in dataset.one_colour[:1]:
+        logger.warning("Images of one colour: %d, such as %s.", len(dataset.one_colour), name)
 
 
 def _missing_in_test(dataset: Dataset) -> tuple[str, ...]:
@@ -112,31 +115,34 @@ class _Readable:
     images: list[Found]
     hashes: list[DifferenceHash]
     left_out: list[LeftOut]
+    one_colour: list[str]
 
 
-def _normalise(image: SourceImage) -> tuple[SourceImage, tuple[str, bytes, DifferenceHash] | str]:
-    """The image with its id, the bytes to keep and their hash, or with the reason why it is left out."""
+def _keep(image: SourceImage) -> tuple[SourceImage, tuple[Kept, DifferenceHash] | str]:
+    """The image with what is kept of it and its hash, or with the reason why it is left out."""
     if image.problem or image.label is None:
         return image, image.problem or "the source names no class for it"
     try:
-        image_id, data = normalise(image.data)
-        return image, (image_id, data, difference_hash(data))
+        kept = keep(image.data)
+        return image, (kept, difference_hash(kept.data))
     except NotAnImageError as error:
         return image, str(error)
 
 
 def _read(images: Iterable[SourceImage], spool: Path, classes: tuple[str, ...]) -> _Readable:
     """Decode all images and write those that can be used to the file ``spool``: their splits depend on one another."""
-    readable = _Readable([], [], [])
+    readable = _Readable([], [], [], [])
     with closing(SplitWriter(spool, classes)) as writer:
-        for image, result in ordered_map(_normalise, images, ahead=_IMAGES_AHEAD):
+        for image, result in ordered_map(_keep, images, ahead=_IMAGES_AHEAD):
             if isinstance(result, str) or image.label is None:
                 readable.left_out.append(LeftOut(name=image.name, reason=str(result)))
                 continue
-            image_id, data, difference = result
-            writer.add(Row(image_id, classes.index(image.label), image.name, data))
-            readable.images.append(Found(image.name, image.split, image.label, image_id))
+            kept, difference = result
+            writer.add(Row(kept.id, classes.index(image.label), image.name, kept.data))
+            readable.images.append(Found(image.name, image.split, image.label, kept.id))
             readable.hashes.append(difference)
+            if kept.is_one_colour:
+                readable.one_colour.append(image.name)
     return readable
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import requests
 import urllib3
 
-from cnn.support.files import printable
+from cnn.support.text import printable
 
 #: What every request says of who asks; the version is that of ``pyproject.toml``.
 USER_AGENT = f"hotdog-pipeline/0.1.0 python-requests/{requests.__version__}"

@@ -10,8 +10,9 @@ from cnn.data.datasets import Dataset
 from cnn.evaluation.predictions import Metrics
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import CPU, Devices
-from cnn.support.files import NO_FILE, printable, read_file, text_digest
+from cnn.support.files import NO_FILE, read_file, text_digest
 from cnn.support.references import Reference
+from cnn.support.text import printable
 from cnn.training.hyperparameters import Recipe
 
 MANIFEST_FILE, CHAMPION_FILE = "manifest.json", "champion.json"

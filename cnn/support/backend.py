@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from cnn.support.errors import UserError
-from cnn.support.files import printable
+from cnn.support.text import printable
 
 #: An MXNet context; MXNet carries no type information, and 2.0 renamed the class.
 Context = Any

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from cnn.support.errors import UserError, describe_validation, plain_errors
-from cnn.support.files import printable
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -63,7 +62,7 @@ def run(main: Callable[[], Any]) -> None:
             main()
             sys.stdout.flush()  # while it can still be said that it cannot be written
     except UserError as error:
-        sys.exit("\n".join(map(printable, f"error: {error}".split("\n"))))
+        sys.exit(f"error: {error}")
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the output has gone; without this, Python complains at its end
         sys.exit(141)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
+from cnn.support.text import printable
+
 #: Errors of the system that say that there is no space left, and what they mean.
 NO_SPACE = {
     errno.ENOSPC: "the disk is full",
@@ -24,8 +26,12 @@ _NO_MEMORY = re.compile(
 class UserError(Exception):
     """A sentence for the user: what is wrong, what was expected, what was found, what to do next.
 
-    Whoever catches it prints it without a traceback and exits with a non-zero status.
+    Whoever catches it prints it without a traceback and exits with a non-zero status. Each of its lines is `printable`:
+    it may name what comes from anybody.
     """
+
+    def __init__(self, sentence: object) -> None:
+        super().__init__("\n".join(map(printable, str(sentence).split("\n"))))
 
 
 class TransientError(UserError):

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from cnn.support.backend import gpu_capabilities
 from cnn.support.commandline import parse
 from cnn.support.errors import UserError
+from cnn.support.text import printable
 from flows.cifar import CifarSettings, cifar
 from flows.hotdog import HotdogSettings, hotdog
 from flows.settings import FlowSettings, model_name
@@ -86,7 +87,7 @@ def test_values_that_exclude_each_other_are_refused(
 def test_impossible_path_is_refused_before_any_work(setting: str, value: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as refused:
         parse(HotdogSettings, [f"--{setting}", value])
-    assert str(refused.value).startswith(f"--{setting} {value}: ")
+    assert str(refused.value).startswith(f"--{setting} {printable(value)}: ")
     with pytest.raises(ValidationError, match=message):
         HotdogSettings(**{setting: value})
 

@@ -11,8 +11,8 @@ from cnn.data.sources.layout import Layout, LayoutError, SourceFile, read_layout
 from cnn.data.sources.source import MAX_BYTES, Source, SourceImage
 from cnn.data.sources.tree import is_image_name
 from cnn.support.errors import UserError
-from cnn.support.files import printable
 from cnn.support.listing import list_files
+from cnn.support.text import printable
 
 logger = logging.getLogger(__name__)
 

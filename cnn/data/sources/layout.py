@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cnn.data.sources.source import origin_of_splits
 from cnn.data.sources.tree import Folder, grow, is_image_name
-from cnn.support.files import printable
+from cnn.support.text import printable
 
 _READING_ORDER = ("test", "validation", "train", None)
 _SPLIT_WORDS = {

@@ -22,8 +22,8 @@ from cnn.data.sources.source import (
     raise_if_from_system,
 )
 from cnn.support.errors import UserError
-from cnn.support.files import printable
 from cnn.support.listing import visible_files
+from cnn.support.text import printable
 
 _SUFFIX = ".parquet"
 _IMAGES, _LABELS = "image.bytes", "label"

@@ -14,8 +14,8 @@ from typing import BinaryIO
 from cnn.data.sources.layout import SourceFile, in_reading_order, split_of
 from cnn.data.sources.source import MAX_BYTES, Source, SourceImage, class_name, origin_of_splits
 from cnn.support.errors import UserError
-from cnn.support.files import printable
 from cnn.support.listing import visible_files
+from cnn.support.text import printable
 
 _SUFFIX = ".rec"
 _MAGIC = struct.pack("<I", 0xCED7230A)

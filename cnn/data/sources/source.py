@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from cnn.support.errors import UserError
-from cnn.support.files import printable
+from cnn.support.text import printable
 
 SPLITS = ("train", "validation", "test")
 

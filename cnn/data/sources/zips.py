@@ -15,8 +15,8 @@ from cnn.data.sources.folders import FolderSource
 from cnn.data.sources.layout import SourceFile
 from cnn.data.sources.source import MAX_BYTES, raise_if_from_system
 from cnn.support.errors import UserError
-from cnn.support.files import printable
 from cnn.support.listing import is_visible
+from cnn.support.text import printable
 
 #: A zip with more members, or with a longer table of contents in bytes, is refused before the table is read.
 MAX_MEMBERS, MAX_TABLE = 500_000, 1 << 26

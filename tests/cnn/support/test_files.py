@@ -19,10 +19,10 @@ from cnn.support.files import (
     content_digest,
     folder_size,
     locked,
-    printable,
     require_writable,
     visible_files,
 )
+from cnn.support.text import printable
 
 ROOT = Path(__file__).parents[3]
 
