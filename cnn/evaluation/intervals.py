@@ -34,7 +34,7 @@ def f1_interval(confusion: Confusion, positive: int | None) -> tuple[float, floa
 
     >>> low, high = f1_interval(np.array([[90, 10], [10, 90]]), 1)
     >>> f"{low:.2f} to {high:.2f}"
-    '0.86 to 0.94'
+    '0.85 to 0.94'
     """
     rng, counts = np.random.default_rng(0), np.asarray(confusion)
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
