@@ -1,14 +1,22 @@
 """Running networks: parameters by name, random values for them, compiled and run on one or several devices."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn.data.images import PHOTO
 from cnn.networks.architectures import NetworkConfig
+from cnn.networks.exporting import export
 from cnn.support.backend import CPU, Devices, Network, mx, structural_parameters
+from cnn.support.parallel import in_groups, ordered_map
 
+#: So many photos are run at once on a GPU, and more of smaller images; more take memory and no less time.
+_PHOTOS_AT_ONCE, _IMAGES_AT_ONCE = 16, 256
 #: Values by structural name (``features.0.weight`` …).
 Parameters = Mapping[str, NDArray[np.float32]]
 
@@ -86,15 +94,17 @@ def compile_network(block: Network) -> Network:
 
 
 def run_batches(
-    block: Network, batches: Iterable[NDArray[np.float32]], size: int, devices: Devices = CPU
+    block: Network, batches: Iterable[NDArray[np.float32]], devices: Devices = CPU
 ) -> Iterator[NDArray[np.float32]]:
-    """Run a compiled block on batches of at most ``size`` inputs each, (n, …) to (n, …), split over the devices.
+    """Run a compiled block on batches (n, …) to (n, …), none larger than the first, split over the devices.
 
     While the devices work on one batch, the next is taken from ``batches``.
     """
     running: tuple[int, list[Any]] | None = None
+    size = 0
     for batch in batches:
         count = len(batch)
+        size = size or max(count, len(devices.numbers))
         if count < size:  # a batch of another size would be planned anew, so it is padded with zeros
             batch = np.concatenate([batch, np.zeros((size - count, *batch.shape[1:]), np.float32)])
         parts = mx.gluon.utils.split_and_load(mx.nd.array(batch), devices.contexts, even_split=False)
@@ -107,3 +117,50 @@ def run_batches(
 
 def _collect(count: int, outputs: Sequence[Any]) -> NDArray[np.float32]:
     return np.concatenate([output.asnumpy() for output in outputs])[:count]
+
+
+class Runner:
+    """A network that answers: on a CPU by onnxruntime, one image on each core; on GPUs by MXNet, in batches.
+
+    On a CPU onnxruntime takes a third to a half of MXNet's time, and gives the same to 1e-4 (tested).
+    """
+
+    def __init__(self, net: Network, side: int, devices: Devices = CPU) -> None:
+        self._net, self._devices = net, devices
+        self._at_once = max(1, min(_IMAGES_AT_ONCE, _PHOTOS_AT_ONCE * PHOTO.crop**2 // side**2))
+        if devices == CPU:
+            with TemporaryDirectory() as folder:
+                self._net = _session(export(net, Path(folder), "network", side))
+        else:
+            compile_network(net)
+
+    @classmethod
+    def of_onnx(cls, path: Path) -> Self:
+        """The network of an ONNX file, on the CPU; MXNet is not needed."""
+        runner = cls.__new__(cls)
+        runner._net, runner._devices = _session(path), CPU
+        return runner
+
+    def __call__(self, inputs: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """The outputs (k, …) for each of the inputs (k, 3, side, side); all have the same k."""
+        if self._devices == CPU:
+            name = self._net.get_inputs()[0].name
+            yield from ordered_map(lambda images: self._net.run(None, {name: images})[0], inputs)
+            return
+        counts: deque[int] = deque()
+        for outputs in run_batches(self._net, self._joined(inputs, counts), self._devices):
+            yield from np.split(outputs, counts.popleft())
+
+    def _joined(self, inputs: Iterable[NDArray[np.float32]], counts: "deque[int]") -> Iterator[NDArray[np.float32]]:
+        """Several inputs as one batch; how many is appended to ``counts``."""
+        for group in in_groups(inputs, self._at_once):
+            counts.append(len(group))
+            yield np.concatenate(group)
+
+
+def _session(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # each core has an image of its own
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

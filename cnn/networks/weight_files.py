@@ -1,4 +1,4 @@
-"""Weights files of four formats (Gluon, ONNX, PyTorch, NumPy) as NumPy arrays under the names that the file uses.
+"""Weights files of five formats (Gluon, ONNX, PyTorch, NumPy, Keras) as NumPy arrays under the names that the file uses.
 
 Nothing in them is executed or unpickled, and what is read into memory is bounded by the size of the file.
 """
@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn.networks.keras_files import read_keras
 from cnn.networks.torch_files import read_state_dict
 from cnn.support.errors import UserError
 
@@ -100,6 +101,7 @@ _READERS: dict[str, tuple[str, Callable[[bytes], Tensors]]] = {
     ".onnx": ("an ONNX model", _read_onnx),
     ".pth": ("a PyTorch state dict", read_state_dict),
     ".npz": ("a NumPy archive", _read_numpy),
+    ".h5": ("a Keras file", read_keras),
 }
 
 

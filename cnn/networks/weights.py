@@ -73,9 +73,9 @@ def _names_in_file(path: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Read the 52 tensors of SqueezeNet 1.1 from a .params, .onnx, .pth or .npz file.
+    """Read the 52 tensors of SqueezeNet 1.1 from a .params, .onnx, .pth, .npz or .h5 file.
 
-    The names may be Gluon's or torchvision's; the result has the names and the order of `expected_shapes`. The number
+    The names may be Gluon's, torchvision's or Keras'; the result has the names and the order of `expected_shapes`. The number
     of classes is the file's own: the length of ``output.0.bias``.
 
     Raises:
