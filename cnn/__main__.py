@@ -1,108 +1,124 @@
 """Use what the pipeline published, and tidy up: python -m cnn classify IMAGE|URL|FOLDER …, python -m cnn clean."""
 
+import argparse
 import json
-from collections.abc import Iterator
-from itertools import islice
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 
-import requests
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import CliPositionalArg, CliSubCommand
 
-from cnn.data.downloads import describe_failure, is_url
 from cnn.data.images import NotAnImageError, center_view
 from cnn.data.sources import image_files
-from cnn.evaluation.classifier import open_image
+from cnn.data.transfers import FAILURES, describe_failure, download, is_url
+from cnn.evaluation.classifier import MAX_FILE_BYTES, open_image
 from cnn.evaluation.plots import save_figure, seen_by_network
-from cnn.publication.versions import find_champion, load_version
-from cnn.support.commandline import parse, run
+from cnn.publication.champions import find_champion
+from cnn.publication.versions import load_version
+from cnn.support.commandline import run
 from cnn.support.errors import UserError
-from cnn.support.files import folder_size, printable
+from cnn.support.files import folder_size, read_file
 from cnn.support.parallel import in_groups, ordered_map
+from cnn.support.places import given_path
 from cnn.support.store import unreachable
+from cnn.support.text import printable
 
-_TIMEOUT_SECONDS = 20
-_BLOCK, _MAX_BYTES = 1 << 16, 1 << 27
+_SECONDS_PER_ADDRESS = 60.0
 _IMAGES_AT_ONCE = 16
 
 
-class _Command(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+@dataclass(frozen=True)
+class _Place:
+    """A file or an address that may be an image, or why there is nothing to open."""
+
+    name: str
+    problem: str = ""
 
 
-class Classify(_Command):
-    """Print the class and the probabilities of images."""
-
-    images: CliPositionalArg[list[str]] = Field(description="image files, http(s) addresses, or folders of images")
-    name: str | None = Field(None, description="which model; default: the only one, or hotdog")
-    models: Path = Field(Path("artifacts"), description="folder of published models")
-    as_json: bool = Field(False, alias="json", description="print one JSON object per image")
-    plot: Path | None = Field(None, description="save the (first) image and what the network sees of it, as PNG")
+def _path(text: str) -> Path:
+    try:
+        return given_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from error
 
 
-class Clean(_Command):
-    """List what no run of the present code with the present data uses in the store any more, or delete it."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line may say; the arguments that are files or addresses are taken as they are."""
+    found = argparse.ArgumentParser("python -m cnn", description=__doc__, allow_abbrev=False)
+    commands = found.add_subparsers(dest="command", metavar="classify|clean")
 
-    store: Path = Field(Path("data"), description="folder that the flows keep their intermediate results in")
-    delete: bool = Field(False, description="delete it; without this, it is only listed")
+    does = "print the class and the probabilities of images"
+    command = commands.add_parser("classify", help=does, description=does, allow_abbrev=False)
+    command.add_argument("images", nargs="+", help="image files, http(s) addresses, or folders of images")
+    command.add_argument("--name", help="which model; default: the only one, or hotdog")
+    command.add_argument("--models", type=_path, default=Path("artifacts"), help="folder of published models")
+    command.add_argument("--json", action="store_true", help="print one JSON object per image")
+    command.add_argument("--plot", type=_path, help="save the (first) image and what the network sees of it, as PNG")
 
-
-class Commands(_Command):
-    """Use what the pipeline published, and tidy up."""
-
-    classify: CliSubCommand[Classify]
-    clean: CliSubCommand[Clean]
-
-    def run(self) -> None:
-        """Run the command that was given.
-
-        Raises:
-            UserError: none was given, or it cannot do what was asked.
-        """
-        if self.classify:
-            classify(self.classify)
-        elif self.clean:
-            clean(self.clean)
-        else:
-            raise UserError("expected a command, found none: python -m cnn classify or python -m cnn clean.")
+    does = "list what no run of the present code with the present data uses in the store any more, or delete it"
+    command = commands.add_parser("clean", help=does, description=does, allow_abbrev=False)
+    command.add_argument(
+        "--store", type=_path, default=Path(".cache"), help="folder of the flows' intermediate results"
+    )
+    command.add_argument("--delete", action="store_true", help="delete it; without this, it is only listed")
+    return found
 
 
-def _read(place: str) -> bytes:
-    """Bytes of a file or an address.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that was given, by default by this program's arguments.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: none was given, or it cannot do what was asked.
+        SystemExit: an unknown flag, or ``--help``.
     """
-    try:
-        if not is_url(place):
-            return Path(place).read_bytes()
-        with requests.get(place, timeout=_TIMEOUT_SECONDS, stream=True) as response:
-            response.raise_for_status()
-            blocks = response.iter_content(_BLOCK)
-            return b"".join(islice(blocks, _MAX_BYTES // _BLOCK))
-    except OSError as error:
-        raise UserError(f"{place}: cannot be read: {describe_failure(error)}.") from error
+    given = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    if given.command == "classify":
+        classify(given.images, models=given.models, name=given.name, as_json=given.json, plot=given.plot)
+    elif given.command == "clean":
+        clean(given.store, delete=given.delete)
+    else:
+        raise UserError("expected a command, found none: python -m cnn classify or python -m cnn clean.")
 
 
-def _places(arguments: list[str]) -> Iterator[str]:
+def _places(arguments: Sequence[str]) -> Iterator[_Place]:
     for argument in arguments:
-        folder = Path(argument)
-        if folder.is_dir():
-            yield from (str(folder / name) for name in image_files(folder))
+        if not argument:
+            yield _Place(argument, "an empty name: expected a file, an address or a folder")
+        elif is_url(argument):
+            yield _Place(argument)
         else:
-            yield argument
+            yield from _local(Path(argument), argument)
 
 
-def _open(place: str) -> tuple[str, Image.Image | None, str]:
-    """An image by its place, or why it cannot be opened."""
+def _local(path: Path, argument: str) -> Iterator[_Place]:
+    """A file, or those in a folder."""
     try:
-        return place, open_image(_read(place)), ""
+        names = image_files(path) if path.is_dir() else None
+    except OSError as error:
+        yield _Place(argument, f"cannot be read: {describe_failure(error)}")
+        return
+    if names is None:
+        yield _Place(argument)
+    else:
+        yield from (_Place(str(path / name)) for name in names)
+
+
+def _open(place: _Place) -> tuple[str, Image.Image | None, str]:
+    """An image by its place, or why it cannot be opened."""
+    if place.problem:
+        return place.name, None, f"{place.name}: {place.problem}."
+    try:
+        if is_url(place.name):
+            data = download(place.name, limit=MAX_FILE_BYTES, seconds=_SECONDS_PER_ADDRESS)
+        else:
+            data = read_file(Path(place.name), MAX_FILE_BYTES)
+        return place.name, open_image(data), ""
     except NotAnImageError as error:
-        return place, None, f"{place}: {error}; expected an image."
-    except UserError as error:
-        return place, None, str(error)
+        return place.name, None, f"{place.name}: {error}; expected an image."
+    except (OSError, *FAILURES) as error:
+        return place.name, None, f"{place.name}: cannot be read: {describe_failure(error)}."
 
 
 def _caption(probabilities: dict[str, float]) -> str:
@@ -119,27 +135,28 @@ def _line(place: str, probabilities: dict[str, float], as_json: bool) -> str:
     if as_json:
         predicted = max(probabilities, key=probabilities.__getitem__)
         return json.dumps({"image": place, "class": predicted, "probabilities": probabilities})
-    return f"{printable(place)}: {_caption(probabilities)}"
+    return printable(f"{place}: {_caption(probabilities)}")
 
 
-def classify(settings: Classify) -> None:
-    """Print a prediction for each image.
+def classify(
+    images: Sequence[str], *, models: Path, name: str | None = None, as_json: bool = False, plot: Path | None = None
+) -> None:
+    """Print a prediction for each image: of files, of http(s) addresses, and of all files in folders.
 
     Raises:
         UserError: some could not be read; the others have been classified.
     """
-    classifier = load_version(find_champion(settings.models, settings.name))
-    failures, plot = [], settings.plot
-    places = list(_places(settings.images))
+    classifier = load_version(find_champion(models, name))
+    failures, places = [], list(_places(images))
     if not places:
-        raise UserError(f"{', '.join(settings.images)}: there are no files; name images or a folder of them.")
+        raise UserError(f"{', '.join(images)}: there are no files; name images or a folder of them.")
     for group in in_groups(ordered_map(_open, places), _IMAGES_AT_ONCE):
         failures += [reason for _, image, reason in group if image is None]
         opened = [(place, image, center_view(image, classifier.preprocessing)) for place, image, _ in group if image]
         predictions = classifier.predict(crop for _, _, crop in opened)
         for (place, image, crop), shares in zip(opened, predictions, strict=True):
             probabilities = dict(zip(classifier.classes, map(float, shares), strict=True))
-            print(_line(place, probabilities, settings.as_json))
+            print(_line(place, probabilities, as_json))
             if plot:
                 save_figure(seen_by_network(image, crop, _caption(probabilities)), plot)
                 plot = None
@@ -147,23 +164,23 @@ def classify(settings: Classify) -> None:
         raise UserError(printable(" ".join(failures)))
 
 
-def clean(settings: Clean) -> None:
+def clean(store: Path, *, delete: bool = False) -> None:
     """List or delete what is of no more use in a store, with its size and the reason.
 
     Raises:
         UserError: there is no such folder.
     """
-    if not settings.store.is_dir():
-        raise UserError(f"store {settings.store}: there is no such folder; name the one that the flows used.")
+    if not store.is_dir():
+        raise UserError(f"store {store}: there is no such folder; name the one that the flows used.")
     total = 0
-    for path, reason in unreachable(settings.store.absolute()):
+    for path, reason in unreachable(store.absolute()):
         size = folder_size(path)
         total += size
-        print(f"{size / 1e6:>10.1f} MB  {path}: {reason}")
-        if settings.delete:
+        print(f"{size / 1e6:>10.1f} MB  {printable(str(path))}: {reason}")
+        if delete:
             rmtree(path) if path.is_dir() else path.unlink()
-    print(f"{total / 1e6:>10.1f} MB in all{' deleted' if settings.delete else '; to delete this, add --delete'}")
+    print(f"{total / 1e6:>10.1f} MB in all{' deleted' if delete else '; to delete this, add --delete'}")
 
 
 if __name__ == "__main__":
-    run(lambda: parse(Commands).run())
+    run(main)

@@ -32,6 +32,8 @@ def cifar(settings: CifarSettings) -> State[Reference]:
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
     chooses_on_test = any(recipe.chooses_on_test for recipe in recipes.values())
     dataset = preparing.prepare(source, test_as_validation=chooses_on_test, store=store)
+    if settings.promote != "always":
+        publishing.check_source(dataset, data, place.models / name)
     if outcome := runs.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
     pixels = preparing.pack_pixels_of_each(stages, dataset, store)
@@ -47,9 +49,10 @@ def cifar(settings: CifarSettings) -> State[Reference]:
         checkpoint=checkpoints[best],
         report=comparison,
         dataset=dataset,
-        lineage=publishing.trace(source, dataset, recipes[best], seed=seed, devices=devices),
+        lineage=publishing.trace(data, source, dataset, recipes[best], seed=seed, devices=devices),
         made_from={"data": source},
         models=place.models,
+        promote=settings.promote,
         devices=devices,
     )
     runs.require_no_failures(failures, version)

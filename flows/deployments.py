@@ -26,7 +26,7 @@ def watch_for_lost_runs(silent_seconds: int, notify: str | None = None) -> None:
 
     Args:
         silent_seconds: several times the runs' PREFECT_FLOWS_HEARTBEAT_FREQUENCY.
-        notify: notification block TYPE/NAME that is told, too.
+        notify: notification block TYPE/NAME that gets a message, too.
 
     Raises:
         UserError: there is no such block.

@@ -31,6 +31,8 @@ def hotdog(settings: HotdogSettings) -> State[Reference]:
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
     dataset = preparing.prepare(source, test_as_validation=recipe.chooses_on_test, store=store)
     preparing.check_positive(dataset, positive)
+    if settings.promote != "always":
+        publishing.check_source(dataset, data, place.models / name)
     if outcome := runs.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
     weights = fetching.fetch_weights(chosen, seed=seed, store=store, mirror=mirror)
@@ -46,9 +48,10 @@ def hotdog(settings: HotdogSettings) -> State[Reference]:
         checkpoint=checkpoint,
         report=report,
         dataset=dataset,
-        lineage=publishing.trace(source, dataset, recipe, weights=weights, seed=seed, devices=devices),
+        lineage=publishing.trace(data, source, dataset, recipe, weights=weights, seed=seed, devices=devices),
         made_from={"data": source, "weights": weights},
         models=place.models,
+        promote=settings.promote,
         devices=devices,
     )
     return runs.end(runs.outcome(version, published), dataset)

@@ -13,7 +13,7 @@ from prefect.utilities.urls import url_for
 
 from cnn.support.errors import UserError
 
-#: What a run may be asked to tell → the names of the states that are told, beside every other than Completed.
+#: What messages may be about → names of states of completed runs that have one; other ends always have one.
 ABOUT = {
     "failures": frozenset[str](),
     "changes": frozenset({"New champion", "Not promoted"}),

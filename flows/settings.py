@@ -4,20 +4,20 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from cnn.data.catalog import DATASETS
 from cnn.networks.architectures import ARCHITECTURES, ArchitectureName
+from cnn.publication.gate import Promotion
 from cnn.support.backend import choose_devices
 from cnn.support.errors import UserError, describe_validation
 from cnn.support.files import require_writable
+from cnn.support.places import LONGEST_NAME, Folder, NameOrPath
 from cnn.training.hyperparameters import FromScratch, Recipe, Stage
 from cnn.training.recipes import RecipeName, cifar_recipe, hotdog_recipe
 from tasks.fetching import check_weights
 
 MIRROR = "HOTDOG_MIRROR"
-#: A path in which ~ is the user's home.
-Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class FlowSettings(BaseModel):
@@ -25,25 +25,28 @@ class FlowSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: str
+    data: NameOrPath
     recipe: RecipeName = Field("tuned", description="how to train")
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|gpu(:\d+(,\d+)*)?)$")] = Field(
         "auto", description="auto, cpu, gpu, or gpu:0,1 for several"
     )
-    mirror: str | None = Field(
+    mirror: NameOrPath | None = Field(
         None, description=f"folder or URL that is tried first for every download; or environment variable {MIRROR}"
     )
-    store: Folder = Field(Path("data"), description="folder for downloads, prepared data, features and checkpoints")
+    store: Folder = Field(Path(".cache"), description="folder for downloads, prepared data, features and checkpoints")
     models: Folder = Field(Path("artifacts"), description="folder for published model versions")
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")] | None = Field(
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)] | None = Field(
         None, description="name of the model; default: from the data"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="random seed")
     min_new: int = Field(
         0, ge=0, description="train only if so many images are new since the last version; 0: whatever has changed"
     )
+    promote: Promotion = Field(
+        "not-worse", description="not-worse: a new version replaces the champion if it is not worse; always: it does"
+    )
     notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
-        None, description="Prefect notification block TYPE/NAME that is told how runs end"
+        None, description="Prefect notification block TYPE/NAME that gets a message when a run ends"
     )
     notify_about: Literal["failures", "changes", "everything"] = Field(
         "failures",
@@ -80,12 +83,12 @@ class FlowSettings(BaseModel):
 class HotdogSettings(FlowSettings):
     """Train an image classifier from photos by transfer learning, and publish it."""
 
-    data: str = Field(
+    data: NameOrPath = Field(
         "auto",
         description="hotdog, hotdog-records, sample (drawn images), auto (hotdog, or else sample), or a path: "
         "a folder of class folders, a zip of one, a folder with two .rec files, or Parquet",
     )
-    weights: str = Field(
+    weights: NameOrPath = Field(
         "imagenet",
         description="imagenet, builtin (learnt from CIFAR-10, comes with the project), random, or a .params, .onnx, "
         ".pth or .npz file of SqueezeNet 1.1",
@@ -110,7 +113,7 @@ class HotdogSettings(FlowSettings):
 class CifarSettings(FlowSettings):
     """Train several architectures from scratch on small images, compare them, and publish the best."""
 
-    data: str = Field(
+    data: NameOrPath = Field(
         "cifar10",
         description="cifar10, or a path: a folder of CIFAR-10 batches (.bin) or the archive of them, a folder of class "
         "folders, a zip of one, or Parquet; hotdog, hotdog-records and sample, too",
@@ -147,4 +150,4 @@ def model_name(data: str, wanted: str | None) -> str:
         return wanted or "hotdog-sample"
     if wanted or data in DATASETS:
         return wanted or data.partition("-")[0]
-    return re.sub(r"[^a-z0-9]+", "-", Path(data).resolve().stem.lower()).strip("-") or "model"
+    return re.sub(r"[^a-z0-9]+", "-", Path(data).resolve().stem.lower())[:LONGEST_NAME].strip("-") or "model"

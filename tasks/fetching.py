@@ -10,6 +10,7 @@ from cnn.data.sources import open_source
 from cnn.networks.initializers import random_parameters
 from cnn.networks.weights import read_weights
 from cnn.support.errors import UserError
+from cnn.support.listing import mark_as_cache
 from cnn.support.references import Reference
 from cnn.training.checkpoints import save_parameters
 from tasks.steps import step
@@ -24,7 +25,8 @@ logger = logging.getLogger("cnn.fetching")
 
 
 def _downloads(store: Path, name: str) -> Path:
-    """Where the files of a catalog entry are kept."""
+    """Where the files of a catalog entry are kept; no photos, should the store lie among some."""
+    mark_as_cache(store / "downloads")
     return store / "downloads" / name
 
 

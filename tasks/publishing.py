@@ -7,24 +7,52 @@ from typing import Any
 from prefect.assets import Asset, AssetProperties
 from prefect.context import AssetContext
 
+from cnn.data.catalog import DATASETS
 from cnn.data.datasets import Dataset
-from cnn.publication.manifest import CHAMPION_FILE, Lineage, Manifest
+from cnn.publication.champions import champion, standing_champion
+from cnn.publication.gate import Promotion, require_same_source
+from cnn.publication.manifest import Lineage, Manifest
 from cnn.publication.publishing import publish as publish_version
+from cnn.publication.versions import can_answer
 from cnn.support.backend import Devices
+from cnn.support.errors import UserError
 from cnn.support.references import Reference
 from cnn.training.hyperparameters import Recipe
 from tasks.steps import step
 
 
 class ModelVersion(Reference):
-    """A published version; it counts as gone when its model has no champion any more."""
+    """A published version; it counts as gone when its model has no champion any more that can answer."""
 
     def is_intact(self) -> bool:
-        """Whether it has the same files as when it was published, and its model a champion."""
-        return (self.path.parent / CHAMPION_FILE).exists() and super().is_intact()
+        """Whether it has the same files as when it was published, and its model a champion that can answer."""
+        try:
+            best = champion(self.path.parent)
+        except UserError:
+            return False
+        return best is not None and can_answer(best) and super().is_intact()
+
+
+def check_source(dataset: Reference, data: str, folder: Path) -> None:
+    """Refuse, before any training, data that is not what the champion in a model's folder was made from.
+
+    Raises:
+        UserError: asks for another name.
+    """
+    require_same_source(Dataset.open(dataset.path), source_of(data), standing_champion(folder))
+
+
+def source_of(data: str) -> str:
+    """What tells a source from others of the same name: a path, or the name that catalogued datasets share.
+
+    >>> source_of("hotdog-records"), source_of("/photos/my-pets")
+    ('hotdog', '/photos/my-pets')
+    """
+    return data.partition("-")[0] if data in DATASETS else data
 
 
 def trace(
+    data: str,
     source: Reference,
     dataset: Reference,
     recipe: Recipe[Any],
@@ -33,11 +61,12 @@ def trace(
     seed: int,
     devices: Devices,
 ) -> Lineage:
-    """Where a model comes from, for its manifest and its card."""
+    """Where a model comes from, for its manifest and its card; ``data`` identifies its source."""
     return Lineage.of(
         Dataset.open(dataset.path),
         recipe,
         source=source.path.name,
+        place=source_of(data),
         weights=weights,
         seed=seed,
         devices=devices,
@@ -55,6 +84,7 @@ def publish(
     lineage: Lineage,
     made_from: dict[str, Reference],
     models: Path,
+    promote: Promotion,
     devices: Devices,
 ) -> ModelVersion:
     """Write the next version of the model, make it the champion if it is not worse than the present one."""
@@ -65,6 +95,7 @@ def publish(
         dataset=Dataset.open(dataset.path),
         lineage=lineage,
         models=models,
+        promote=promote,
         devices=devices,
     )
     _declare_asset(version, made_from)

@@ -1,11 +1,9 @@
 """Steps: what makes a function a task of the pipeline. It is cached, shows its progress, and fails in plain words."""
 
-import errno
 import functools
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -15,34 +13,12 @@ from prefect.client.schemas import TaskRun
 from prefect.runtime import task_run
 from prefect.states import State
 
-from cnn.support.errors import TransientError, UserError
+from cnn.support.errors import TransientError, UserError, plain_errors
 from cnn.support.progress import observed_by
 from cnn.support.references import Reference
 from tasks.caching import Call, WhileIntact, bind, calling
 
 Result = TypeVar("Result", bound=Reference)
-_DISK_ERRORS = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Turn what the operating system says of disks and permissions into a sentence."""
-    try:
-        yield
-    except PermissionError as error:
-        raise UserError(
-            f"{error.filename} may not be read or written; change its permissions or name another."
-        ) from error
-    except OSError as error:
-        if error.errno in _DISK_ERRORS:
-            place = f" at {error.filename}" if error.filename else ""
-            raise UserError(
-                f"Nothing more can be written{place}: {_DISK_ERRORS[error.errno]}; free some space and run the same "
-                "command again, it resumes from here."
-            ) from error
-        if error.filename is None:
-            raise
-        raise UserError(f"{error.filename}: {error.strerror}; check the path.") from error
 
 
 def artifact_key(*words: str) -> str:
@@ -91,7 +67,7 @@ def step(
         @functools.wraps(function)
         def guarded(*arguments: Any, **named: Any) -> Result:
             call = Call(function, bind(function, *arguments, **named), unkeyed)
-            with _plain_errors(), observed_by(_ProgressArtifact()), calling(call):
+            with plain_errors(), observed_by(_ProgressArtifact()), calling(call):
                 return function(*arguments, **named)
 
         return Task(

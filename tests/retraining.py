@@ -54,7 +54,7 @@ block.save("ops")
 @contextmanager
 def process(*command: str, environment: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A program that runs while the block does."""
-    with log.open("w") as out:
+    with log.open("w", encoding="utf-8") as out:
         running = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -142,7 +142,7 @@ def server(tmp_path: Path, weights_file: Path) -> Iterator[Server]:
     write_images(tmp_path / "photos" / "validation", 4, first=100)
     shutil.copyfile(weights_file, tmp_path / "weights.npz")
     (tmp_path / "watch").mkdir()
-    (tmp_path / "watch" / "sitecustomize.py").write_text(WATCH)
+    (tmp_path / "watch" / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

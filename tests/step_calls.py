@@ -72,7 +72,7 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
         publishing.publish,
         {
             "name": "food", **DONE, "report": reference("report"), "lineage": LINEAGE,
-            "made_from": {"data": reference("photos")}, "models": Path("/models"),
+            "made_from": {"data": reference("photos")}, "models": Path("/models"), "promote": "not-worse",
         },
     ),
 }  # fmt: skip

@@ -1,14 +1,16 @@
 """What the README and the pages in ``docs/`` name is there: links, paths, Python names, flags of commands."""
 
 import ast
+import io
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
 import cnn
-from cnn.__main__ import Classify, Clean
+from cnn.__main__ import parser
 from cnn.support.commandline import flag
 from flows.settings import CifarSettings, HotdogSettings
 
@@ -20,9 +22,8 @@ COMMAND = re.compile(r"(flows/(?:hotdog|cifar)\.py|python -m cnn \w+|benchmarks/
 SETTINGS: dict[str, type[BaseModel]] = {
     "flows/hotdog.py": HotdogSettings,
     "flows/cifar.py": CifarSettings,
-    "python -m cnn classify": Classify,
-    "python -m cnn clean": Clean,
 }
+COMMANDS = ("python -m cnn classify", "python -m cnn clean")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -77,6 +78,14 @@ def exists(dotted: str) -> bool:
     return True
 
 
+def help_of(command: str) -> str:
+    """What ``python -m cnn COMMAND --help`` prints."""
+    printed = io.StringIO()
+    with pytest.raises(SystemExit), redirect_stdout(printed):
+        parser().parse_args([command, "--help"])
+    return printed.getvalue()
+
+
 def flags_of(program: str) -> set[str]:
     """The flags that a program takes."""
     if program.startswith("benchmarks/"):
@@ -84,6 +93,8 @@ def flags_of(program: str) -> set[str]:
         nodes = [node for file in files for node in ast.walk(ast.parse(read(file)))]
         texts = {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
         return {f"--{text.removeprefix('--')}" for text in texts}
+    if program in COMMANDS:
+        return set(FLAG.findall(help_of(program.split()[-1])))
     settings = SETTINGS[program]
     return {flag(field.alias or name) for name, field in settings.model_fields.items()} | {"--help"}
 
@@ -127,7 +138,7 @@ def test_commands_take_their_flags(page: Path) -> None:
 
 @each_page
 def test_flags_alone_belong_to_a_program(page: Path) -> None:
-    ours = {name for program in SETTINGS for name in flags_of(program)}
+    ours = {name for program in (*SETTINGS, *COMMANDS) for name in flags_of(program)}
     for file in (ROOT / "tests" / "conftest.py", *(ROOT / "benchmarks").glob("*.py")):
         ours |= set(re.findall(r'"(--[\w-]+)"', read(file)))
     shown = {name for line in read(page).splitlines() if line.startswith("    ") for name in FLAG.findall(line)}

@@ -34,6 +34,19 @@ class Duplicate(BaseModel):
     same_as: str
 
 
+class Conflict(BaseModel):
+    """An image that is the same as one of another class, pixel for pixel (``is_exact``) or nearly.
+
+    One of the labels is wrong, or both classes are in the image.
+    """
+
+    name: str
+    label: str
+    same_as: str
+    other_label: str
+    is_exact: bool
+
+
 @dataclass(frozen=True)
 class Row:
     """One image: digest of its pixels, index of its class, name in the source, encoded bytes."""
@@ -48,8 +61,10 @@ class Dataset(BaseModel):
     """A prepared dataset: where it is and what `cnn.data.preparation.prepare` found.
 
     ``classes`` are in the order of the labels; ``counts`` is the number of images of each class in each split that
-    exists; ``split_origin`` says in a sentence or two how the splits were made; ``caveats`` are sentences that a
-    reader of any figure must know about the data.
+    exists; ``split_origin`` says in a sentence or two how the splits were made; ``notes`` are sentences about how the
+    source was understood; ``caveats`` are those that a reader of any figure must know about the data. ``left_out`` and
+    ``duplicates`` are not in the dataset; ``conflicts`` lists images whose labels contradict each other,
+    ``one_colour`` those all of whose pixels are the same.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,6 +75,9 @@ class Dataset(BaseModel):
     split_origin: str
     left_out: tuple[LeftOut, ...]
     duplicates: tuple[Duplicate, ...]
+    conflicts: tuple[Conflict, ...] = ()
+    one_colour: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
 
     @classmethod
@@ -90,26 +108,32 @@ class Dataset(BaseModel):
         """SHA-256 of the content: images, labels, names and classes of each split, but not the report's sentences."""
         return text_digest(*(part for split in self.splits for part in (split, file_digest(self.path(split)))))
 
-    def _table(self, split: str) -> pq.ParquetFile:
-        return pq.ParquetFile(self.path(split), pre_buffer=False, buffer_size=1 << 20)
-
     def rows(self, split: str) -> Iterator[Row]:
         """The images of a split in their fixed order; only a few are in memory at a time."""
-        with self._table(split) as table:
-            for batch in table.iter_batches(_ROWS_AT_A_TIME):
-                for row in batch.to_pylist():
-                    yield Row(row["id"], row["label"], row["image"]["path"], row["image"]["bytes"])
+        return read_rows(self.path(split))
 
     def ids_and_labels(self, split: str) -> tuple[list[str], NDArray[np.int64]]:
         """Ids and labels, (n,), of a split in the order of `rows`, without reading the images."""
-        with self._table(split) as table:
+        with _table(self.path(split)) as table:
             columns = table.read(columns=["id", "label"])
         return columns["id"].to_pylist(), columns["label"].to_numpy()
 
     def names(self, split: str) -> list[str]:
         """Names in the source of a split's images in the order of `rows`, without reading the images."""
-        with self._table(split) as table:
+        with _table(self.path(split)) as table:
             return table.read(columns=["image.path"]).flatten()["image.path"].to_pylist()
+
+
+def _table(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The images that a `SplitWriter` wrote to ``path``, in their order; only a few are in memory at a time."""
+    with _table(path) as table:
+        for batch in table.iter_batches(_ROWS_AT_A_TIME):
+            for row in batch.to_pylist():
+                yield Row(row["id"], row["label"], row["image"]["path"], row["image"]["bytes"])
 
 
 def _schema(classes: tuple[str, ...]) -> pa.Schema:

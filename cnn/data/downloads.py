@@ -4,22 +4,29 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import requests
 
 from cnn.data.catalog import CatalogFile
+from cnn.data.transfers import FAILURES, describe_failure, is_url, receive, request
 from cnn.support.errors import TransientError, UserError
-from cnn.support.files import atomic_file, file_digest, locked
+from cnn.support.files import atomic_file, file_digest, locked, naming_full
+from cnn.support.places import given_path
 from cnn.support.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
 #: Seconds in which all addresses together have to respond to `probe`.
 PROBE_SECONDS = 10.0
-_TIMEOUT = (5.0, 15.0)  # seconds to connect, and between two blocks of data
-_BLOCK = 1 << 18
+#: Seconds in which the response, and then each 64 KiB of it, have to be received: a slower server counts as broken.
+BLOCK_SECONDS = 30.0
+#: Seconds in which a file has to be received; the next attempt resumes.
+TOTAL_SECONDS = 86_400.0
+#: More is not received of a file whose size the catalog does not know.
+MAX_UNKNOWN_BYTES = 1 << 31
 
 
 class DownloadError(Exception):
@@ -35,15 +42,6 @@ def _rejection(response: requests.Response) -> DownloadError:
     return DownloadError(f"HTTP {response.status_code}", transient=busy or response.status_code >= 500)
 
 
-def is_url(address: str) -> bool:
-    """Whether an address is a URL and not a path.
-
-    >>> is_url("https://example.org/a.zip"), is_url("photos/http/a.zip")
-    (True, False)
-    """
-    return address.startswith(("http://", "https://"))
-
-
 def addresses(file: CatalogFile, mirror: str | None) -> list[str]:
     """Where to look for ``file``, in order: in the mirror (a folder or a URL), then at the catalog's addresses.
 
@@ -54,31 +52,23 @@ def addresses(file: CatalogFile, mirror: str | None) -> list[str]:
     return first + list(file.addresses)
 
 
-def describe_failure(error: OSError) -> str:
-    """Why a file or an address could not be read, as the end of a sentence.
-
-    >>> describe_failure(requests.Timeout()), describe_failure(FileNotFoundError(2, "No such file or directory"))
-    ('no response in time', 'No such file or directory')
-    """
-    if isinstance(error, requests.Timeout):
-        return "no response in time"
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"HTTP {error.response.status_code}"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke"
-    if isinstance(error, requests.ConnectionError):
-        return "the server cannot be reached"
-    return error.strerror or str(error)
+def _look_for(path: str) -> DownloadError | None:
+    try:
+        return None if given_path(path).is_file() else DownloadError("no such file")
+    except ValueError as error:
+        return DownloadError(str(error))
 
 
 def _probe_one(address: str) -> DownloadError | None:
     if not is_url(address):
-        return None if Path(address).expanduser().is_file() else DownloadError("no such file")
+        return _look_for(address)
     try:
-        with requests.get(address, stream=True, timeout=_TIMEOUT) as response:
+        with request(address) as response:
             return None if response.ok else _rejection(response)
-    except requests.RequestException as error:
-        return DownloadError(describe_failure(error), transient=True)
+    except FAILURES as error:
+        return DownloadError(
+            describe_failure(error), transient=not isinstance(error, ValueError)
+        )  # an invalid address is one
 
 
 def probe(candidates: Iterable[str]) -> dict[str, DownloadError | None]:
@@ -114,31 +104,35 @@ def available(files: Sequence[CatalogFile], folder: Path, mirror: str | None) ->
     return [file for file in files if file in present or None in map(results.get, addresses(file, mirror))]
 
 
-def _receive(response: requests.Response, file: CatalogFile, partial: Path, advance: Callable[[int], None]) -> None:
+def _receive(items: Iterator[requests.Response | bytes], file: CatalogFile, partial: Path) -> None:
+    """Write the body of a response into ``partial``, behind what is there if the server has resumed."""
+    response = next(items)
+    assert isinstance(response, requests.Response)
+    if response.status_code == requests.codes.requested_range_not_satisfiable:
+        return  # nothing is missing: the digest decides
+    if not response.ok:
+        raise _rejection(response)
     resumed = response.status_code == requests.codes.partial_content
-    with partial.open("ab" if resumed else "wb") as out:
-        advance(out.tell())
-        for block in response.iter_content(_BLOCK):
-            out.write(block)
-            advance(len(block))
-            if file.size and out.tell() > file.size:
-                return  # it is another file, and may be endless
+    with naming_full(partial), partial.open("ab" if resumed else "wb") as out:
+        expected = int(response.headers.get("Content-Length", 0)) + out.tell()
+        with progress_bar(f"downloading {file.name}", expected or file.size, "B") as advance:
+            advance(out.tell())
+            for block in items:
+                assert isinstance(block, bytes)
+                out.write(block)
+                advance(len(block))
+                if out.tell() > (file.size or MAX_UNKNOWN_BYTES):
+                    return  # it is another file, and may be endless
 
 
 def _download(address: str, file: CatalogFile, partial: Path) -> None:
     """Download what is missing from ``partial``, or all of it if the server cannot resume."""
     present = partial.stat().st_size if partial.exists() else 0
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={present}-"} if present else {})
+    headers = {"Range": f"bytes={present}-"} if present else {}
     try:
-        with requests.get(address, stream=True, headers=headers, timeout=_TIMEOUT) as response:
-            if response.status_code == requests.codes.requested_range_not_satisfiable:
-                return  # nothing is missing: the digest decides
-            if not response.ok:
-                raise _rejection(response)
-            expected = int(response.headers.get("Content-Length", 0)) + present
-            with progress_bar(f"downloading {file.name}", expected or file.size, "B") as advance:
-                _receive(response, file, partial, advance)
-    except requests.RequestException as error:
+        with closing(receive(address, headers, block_seconds=BLOCK_SECONDS, seconds=TOTAL_SECONDS)) as items:
+            _receive(items, file, partial)
+    except FAILURES as error:
         reason = f"{describe_failure(error)}; the next attempt resumes this download"
         raise DownloadError(reason, transient=True) from error
 
@@ -147,6 +141,8 @@ def _verify(path: Path, file: CatalogFile) -> None:
     size = path.stat().st_size
     if file.size not in (None, size):
         raise DownloadError(f"size mismatch: expected {file.size:,} bytes, received {size:,}")
+    if file.size is None and size > MAX_UNKNOWN_BYTES:
+        raise DownloadError(f"size mismatch: expected at most {MAX_UNKNOWN_BYTES:,} bytes, received more")
     digest = file_digest(path, file.algorithm)
     if digest != file.digest:
         expected, found = f"{file.digest[:12]}…", f"{digest[:12]}… ({size:,} bytes)"

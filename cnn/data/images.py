@@ -1,13 +1,17 @@
-"""From encoded bytes to what a network takes: decoding, cropping, scaling."""
+"""From encoded bytes to what is kept of an image, and to what a network takes: shrinking, cropping, scaling."""
 
-import hashlib
 import io
 import random
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
+
+from cnn.data.decoding import NotAnImageError as NotAnImageError  # for who works with images, decoding is part of it
+from cnn.data.decoding import decode as decode
+from cnn.data.decoding import decoded, is_one_colour, orientation_of, pixel_digest
 
 #: What the network takes: CROP × CROP px, cut from an image whose shorter side is SHORT_SIDE px.
 CROP, SHORT_SIDE = 224, 256
@@ -39,58 +43,13 @@ class Preprocessing(BaseModel):
 #: What a network that was pretrained on ImageNet takes.
 PHOTO = Preprocessing()
 
-#: A larger image is refused before it is decoded: decoded it would take 3 bytes per pixel.
-MAX_PIXELS = 100_000_000
-#: Formats that are decoded: not ICO and ICNS, whose size is known only once decoded, nor EPS, which runs a program.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
-#: A longer strip is refused: with its shorter side enlarged to what the network takes, it would be huge.
-MAX_ASPECT = 50
 #: Kept images have no shorter side than this: twice what the network's crop needs.
 KEPT_SHORT_SIDE = 512
-_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L")
+#: Bytes of a kept image beside its pixels, and for each: more are metadata that nobody needs.
+_KEPT_METADATA, _KEPT_BYTES_PER_PIXEL = 1 << 18, 8
+_LONGEST_COMMENT = 65533  # in a JPEG, by its format
 
 Pixels = NDArray[np.uint8]
-
-Image.MAX_IMAGE_PIXELS = None  # `decode` has a limit of its own, which is an error and not a warning
-
-
-class NotAnImageError(ValueError):
-    """The bytes are not an image that can be decoded; the message says why."""
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as 8-bit RGB; transparency is laid on white, as by the notebook's ``rgba2rgb``."""
-    if image.mode in _SIXTEEN_BIT_MODES:
-        image = Image.fromarray(np.uint8(np.clip(np.asarray(image, np.float32) / 257 + 0.5, 0, 255)))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
-
-
-def decode(data: bytes) -> Image.Image:
-    """Decode any image (JPEG, PNG, WebP …; greyscale, CMYK, palette, alpha, 16 bit) as upright 8-bit RGB.
-
-    Raises:
-        NotAnImageError: not an image, damaged, of more than `MAX_PIXELS`, or too long (`MAX_ASPECT`).
-        MemoryError, OSError: the machine, and not the image, is the cause (no memory, too many open files …).
-    """
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise NotAnImageError(f"{width} × {height} px is more than {MAX_PIXELS // 10**6} megapixels")
-        if max(image.size) > MAX_ASPECT * min(image.size):
-            raise NotAnImageError(f"{width} × {height} px is longer than {MAX_ASPECT} times its shorter side")
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
-    except (NotAnImageError, MemoryError):
-        raise
-    except Exception as error:  # Pillow's decoders raise a dozen types for damaged data
-        if isinstance(error, OSError) and error.errno is not None:  # the system's; Pillow's own have no number
-            raise
-        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else f"damaged ({error})"
-        raise NotAnImageError(reason) from error
 
 
 def resize_short(image: Image.Image, size: int = SHORT_SIDE) -> Image.Image:
@@ -163,30 +122,45 @@ def to_tensor(crops: list[Image.Image], preprocessing: Preprocessing = PHOTO) ->
     return scale(np.stack([np.asarray(crop) for crop in crops]).transpose(0, 3, 1, 2), preprocessing)
 
 
-def _is_plain(data: bytes) -> bool:
-    """Whether the bytes are a JPEG or PNG that is upright RGB already."""
-    with Image.open(io.BytesIO(data)) as image:
-        is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        is_rgb = image.mode == "RGB" and "transparency" not in image.info
-        return is_upright and is_rgb and image.format in ("JPEG", "PNG")
+class Kept(NamedTuple):
+    """What is kept of an image: its id, encoded bytes, and whether all of its pixels are the same."""
+
+    id: str
+    data: bytes
+    is_one_colour: bool
 
 
-def normalise(data: bytes) -> tuple[str, bytes]:
-    """What is kept of an image: its id, and encoded bytes of it as upright RGB, shorter side at most 512 px.
+def keep(data: bytes) -> Kept:
+    """What is kept of an encoded image: upright RGB, shorter side at most 512 px.
 
-    The id is the SHA-256 of the size and the pixels before any shrinking, so that the same image in another format
-    has the same id. The bytes stay as they are if they meet this, or else become a JPEG.
+    The id is the SHA-256 of the size and the pixels as `decode` gives them, before any shrinking, so that the same
+    image in another format has the same id. The bytes stay as they are if they meet this, or else become a JPEG.
 
     Raises:
         NotAnImageError, MemoryError, OSError: as `decode`.
     """
-    image = decode(data)
-    digest = hashlib.sha256(f"{image.width} {image.height} ".encode())
-    digest.update(image.tobytes())
-    if min(image.size) > KEPT_SHORT_SIDE:
-        image = resize_short(image, KEPT_SHORT_SIDE)
-    elif _is_plain(data):
-        return digest.hexdigest(), data
-    kept = io.BytesIO()
-    image.save(kept, "JPEG", quality=95, subsampling=0)
-    return digest.hexdigest(), kept.getvalue()
+    with decoded(data) as image:
+        image_id, one_colour = pixel_digest(image), is_one_colour(image)
+        if min(image.size) > KEPT_SHORT_SIDE:
+            image = resize_short(image, KEPT_SHORT_SIDE)
+        elif _is_plain(data):
+            return Kept(image_id, data, one_colour)
+        kept = io.BytesIO()
+        comment = image.info.get("comment", b"")
+        comment = (comment.encode() if isinstance(comment, str) else comment)[:_LONGEST_COMMENT]
+        image.save(kept, "JPEG", quality=95, subsampling=0, comment=comment)
+        return Kept(image_id, kept.getvalue(), one_colour)
+
+
+def normalise(data: bytes) -> tuple[str, bytes]:
+    """Id and encoded bytes of what `keep` keeps of an image; raises what that raises."""
+    kept = keep(data)
+    return kept.id, kept.data
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether the bytes are a JPEG or PNG that is upright RGB already, and little more than its pixels."""
+    with Image.open(io.BytesIO(data)) as image:
+        is_rgb = image.mode == "RGB" and "transparency" not in image.info
+        is_small = len(data) <= _KEPT_METADATA + _KEPT_BYTES_PER_PIXEL * image.width * image.height
+        return is_rgb and is_small and orientation_of(image) == 1 and image.format in ("JPEG", "PNG")

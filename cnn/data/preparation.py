@@ -1,14 +1,16 @@
 """Preparing a dataset: images decoded, made alike and divided into splits that never move."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnn.data.datasets import REPORT, Dataset, Duplicate, LeftOut, Row, SplitWriter
-from cnn.data.images import NotAnImageError, normalise
+from cnn.data.datasets import REPORT, Conflict, Dataset, Duplicate, LeftOut, Row, SplitWriter, read_rows
+from cnn.data.images import Kept, NotAnImageError, keep
+from cnn.data.similarity import DifferenceHash, Item, difference_hash, near_siblings
 from cnn.data.sources import SPLITS, Source, SourceImage, open_source
+from cnn.data.splits import Division, Fate, Found, conflict, exact_conflicts
 from cnn.support.errors import UserError
 from cnn.support.files import atomic_folder
 from cnn.support.parallel import ordered_map
@@ -16,10 +18,8 @@ from cnn.support.progress import track
 
 logger = logging.getLogger(__name__)
 
-#: Shares of the images that become test and validation if the source has no split.
-TEST_SHARE, VALIDATION_SHARE = 0.15, 0.15
-
 _IMAGES_AHEAD = 8
+_SPOOL = "all.parquet"
 
 
 def prepare(
@@ -32,7 +32,7 @@ def prepare(
     """Turn any source of labelled images into a dataset in ``folder``, replacing what is there.
 
     The same images under the same names give the same bytes, wherever the source is. An image is left out and listed
-    if it cannot be decoded, or if the same image is in an earlier split (test, validation, train).
+    if it cannot be decoded, has two labels, or is in an earlier split (test, validation, train), too.
 
     Two settings are for a source that has only train and test. With ``test_as_validation`` its test images become
     the validation split, as in the notebook, and there is no test split. Otherwise ``validation_share``, 0…1, of its
@@ -47,84 +47,56 @@ def prepare(
     splits = frozenset(split for split, label in counts if label is not None)
     _require_classes(source.path, classes, splits)
     share = source.validation_share if validation_share is None else validation_share
-    division = _Division(splits, share, test_as_validation and splits == {"train", "test"})
-    images = track(source.images(), "preparing", counts.total(), "image")
+    division = Division(splits, share, test_as_validation and splits == {"train", "test"})
     with atomic_folder(Path(folder)) as temporary:
-        dataset = _write_splits(images, temporary, classes, division)
-        _require_images(source.path, dataset, division.splits)
-        caveats = (*source.caveats(), *division.caveats(), *_missing_in_test(dataset))
-        report = dataset.model_copy(update={"caveats": caveats}).model_dump_json(exclude={"folder"}, indent=2)
+        dataset = _make(source, counts.total(), temporary, classes, division)
+        report = dataset.model_dump_json(exclude={"folder"}, indent=2)
         (temporary / REPORT).write_text(report + "\n", encoding="utf-8")
-    _log_left_out(dataset)
+    _log(dataset)
     return Dataset.open(folder)
 
 
-def _log_left_out(dataset: Dataset) -> None:
-    if left_out := dataset.left_out:
-        logger.warning("%d images left out that cannot be used, such as %s", len(left_out), left_out[0])
-    if duplicates := dataset.duplicates:
-        logger.warning("%d images left out that are in another split, too, such as %s", len(duplicates), duplicates[0])
+def _make(source: Source, count: int, folder: Path, classes: tuple[str, ...], division: Division) -> Dataset:
+    """Read the ``count`` images of a source and write the files of their splits into ``folder``."""
+    notes, caveats = source.notes(), source.caveats()
+    spool = folder / _SPOOL
+    readable = _read(track(source.images(), "preparing", count, "image"), spool, classes)
+    dataset = _write_splits(division.fates(readable.images), spool, folder, classes)
+    spool.unlink()
+    found = {
+        "split_origin": division.origin(),
+        "left_out": (*readable.left_out, *dataset.left_out),
+        "conflicts": tuple(_conflicts(readable)),
+        "one_colour": tuple(readable.one_colour),
+        "notes": notes,
+        "caveats": (*caveats, *division.caveats(), *_missing_in_test(dataset)),
+    }
+    dataset = dataset.model_copy(update=found)
+    _require_images(source.path, dataset, division)
+    return dataset
 
 
-# ---- which split an image belongs to
-
-
-def assign_split(image_id: str, split: str | None, splits: frozenset[str | None], validation_share: float) -> str:
-    """The split of an image whose source has ``splits`` and says ``split``; it depends on no other image.
-
-    >>> assign_split("00" * 32, None, frozenset({None}), 0.2), assign_split("ff" * 32, None, frozenset({None}), 0.2)
-    ('test', 'train')
-    >>> both = frozenset({"train", "test"})
-    >>> assign_split("00" * 32, "train", both, 0.2), assign_split("00" * 32, "test", both, 0.2)
-    ('validation', 'test')
-    """
-    position = int(image_id[:8], 16) / 2**32  # evenly distributed in 0…1
-    if split is None:
-        if position < TEST_SHARE:
-            return "test"
-        return "validation" if position < TEST_SHARE + VALIDATION_SHARE else "train"
-    if split == "train" and "validation" not in splits and position < validation_share:
-        return "validation"
-    return split
-
-
-@dataclass(frozen=True)
-class _Division:
-    """How a source's images are divided: the splits that it has, and what is made of them."""
-
-    source_splits: frozenset[str | None]
-    validation_share: float
-    test_as_validation: bool
-
-    @property
-    def splits(self) -> frozenset[str | None]:
-        """The source's splits, its test images being called as they are used."""
-        return frozenset({"train", "validation"}) if self.test_as_validation else self.source_splits
-
-    def split_of(self, image_id: str, split: str | None) -> str:
-        if self.test_as_validation and split == "test":
-            split = "validation"
-        return assign_split(image_id, split, self.splits, self.validation_share)
-
-    def origin(self) -> str:
-        """How the dataset's splits were made, as a sentence or two."""
-        by_content = "chosen by a hash of each image's content"
-        if self.test_as_validation:
-            return "Train is the source's own."
-        if None in self.splits:
-            shares = f"{TEST_SHARE:.0%} of the images became test and {VALIDATION_SHARE:.0%} validation"
-            return f"The source has no split: {shares}, {by_content}."
-        if "validation" not in self.splits:
-            share = f"{100 * self.validation_share:g}% of train"
-            return f"Train and test are the source's own; {share} became validation, {by_content}."
-        if "test" not in self.splits:
-            return "Train and validation are the source's own; it has no test split, so there are no test figures."
-        return "Train, validation and test are the source's own."
-
-    def caveats(self) -> tuple[str, ...]:
-        if not self.test_as_validation:
-            return ()
-        return ("As in the notebook, the source's test images served as validation: the model was chosen by them.",)
+def _log(dataset: Dataset) -> None:
+    """Say what was understood, and what is amiss."""
+    counts = {split: sum(of_split.values()) for split, of_split in dataset.counts.items()}
+    logger.info(
+        "Classes: %s. Images: %s. %s",
+        ", ".join(dataset.classes),
+        ", ".join(f"{count} for {split}" for split, count in counts.items()),
+        " ".join((dataset.split_origin, *dataset.notes)),
+    )
+    for each in dataset.left_out[:1]:
+        logger.warning("Images left out: %d, such as %s: %s.", len(dataset.left_out), each.name, each.reason)
+    for copy in dataset.duplicates[:1]:
+        example = f"{copy.name} ({copy.same_as})"
+        logger.warning(
+            "Images left out that are in another split, too: %d, such as %s.", len(dataset.duplicates), example
+        )
+    for pair in dataset.conflicts[:1]:
+        example = f"{pair.name} ({pair.label}) and {pair.same_as} ({pair.other_label})"
+        logger.warning("Images like one of another class: %d, such as %s.", len(dataset.conflicts), example)
+    for name in dataset.one_colour[:1]:
+        logger.warning("Images of one colour: %d, such as %s.", len(dataset.one_colour), name)
 
 
 def _missing_in_test(dataset: Dataset) -> tuple[str, ...]:
@@ -133,49 +105,77 @@ def _missing_in_test(dataset: Dataset) -> tuple[str, ...]:
     return (f"No test image shows {' or '.join(missing)}, so test figures say little: add images.",) if missing else ()
 
 
-# ---- what is written
+# ---- what is read
 
 
-def _normalise(image: SourceImage) -> tuple[SourceImage, tuple[str, bytes] | str]:
-    """The image with its id and the bytes to keep, or with the reason why it is left out."""
-    if image.label is None:
-        return image, "the source names no class for it"
+@dataclass(frozen=True)
+class _Readable:
+    """The images of a source that can be used, each with its hash, and what is left out."""
+
+    images: list[Found]
+    hashes: list[DifferenceHash]
+    left_out: list[LeftOut]
+    one_colour: list[str]
+
+
+def _keep(image: SourceImage) -> tuple[SourceImage, tuple[Kept, DifferenceHash] | str]:
+    """The image with what is kept of it and its hash, or with the reason why it is left out."""
+    if image.problem or image.label is None:
+        return image, image.problem or "the source names no class for it"
     try:
-        return image, normalise(image.data)
+        kept = keep(image.data)
+        return image, (kept, difference_hash(kept.data))
     except NotAnImageError as error:
         return image, str(error)
 
 
-def _write_splits(
-    images: Iterable[SourceImage], folder: Path, classes: tuple[str, ...], division: _Division
-) -> Dataset:
+def _read(images: Iterable[SourceImage], spool: Path, classes: tuple[str, ...]) -> _Readable:
+    """Decode all images and write those that can be used to the file ``spool``: their splits depend on one another."""
+    readable = _Readable([], [], [], [])
+    with closing(SplitWriter(spool, classes)) as writer:
+        for image, result in ordered_map(_keep, images, ahead=_IMAGES_AHEAD):
+            if isinstance(result, str) or image.label is None:
+                readable.left_out.append(LeftOut(name=image.name, reason=str(result)))
+                continue
+            kept, difference = result
+            writer.add(Row(kept.id, classes.index(image.label), image.name, kept.data))
+            readable.images.append(Found(image.name, image.split, image.label, kept.id))
+            readable.hashes.append(difference)
+            if kept.is_one_colour:
+                readable.one_colour.append(image.name)
+    return readable
+
+
+def _conflicts(readable: _Readable) -> list[Conflict]:
+    """Images that are the same as one of another class, and then those that nearly are."""
+    images = readable.images
+    items = [Item(difference, image.id, image.label) for image, difference in zip(images, readable.hashes, strict=True)]
+    near = [conflict(images[later], images[first], is_exact=False) for first, later in near_siblings(items)]
+    return exact_conflicts(images) + near
+
+
+# ---- what is written
+
+
+def _write_splits(fates: Sequence[Fate], spool: Path, folder: Path, classes: tuple[str, ...]) -> Dataset:
     """Write each split's file into ``folder``; the result lists what was written and what was left out."""
     counts = {split: dict.fromkeys(classes, 0) for split in SPLITS}
-    left_out, duplicates = [], []
-    first: dict[str, tuple[str, str]] = {}  # id → split and name of the first image that has it
     with ExitStack() as stack:
         files: dict[str, SplitWriter] = {}
-        for image, result in ordered_map(_normalise, images, ahead=_IMAGES_AHEAD):
-            if isinstance(result, str) or image.label is None:
-                left_out.append(LeftOut(name=image.name, reason=str(result)))
+        for row, fate in zip(read_rows(spool), fates, strict=True):
+            if not isinstance(fate, str):
                 continue
-            image_id, data = result
-            split = division.split_of(image_id, image.split)
-            first_split, first_name = first.setdefault(image_id, (split, image.name))
-            if split != first_split:
-                duplicates.append(Duplicate(name=image.name, same_as=first_name))
-                continue
-            if split not in files:
-                files[split] = stack.enter_context(closing(SplitWriter(folder / f"{split}.parquet", classes)))
-            files[split].add(Row(image_id, classes.index(image.label), image.name, data))
-            counts[split][image.label] += 1
+            if fate not in files:
+                files[fate] = stack.enter_context(closing(SplitWriter(folder / f"{fate}.parquet", classes)))
+            files[fate].add(row)
+            counts[fate][classes[row.label]] += 1
     return Dataset(
         folder=folder,
         classes=classes,
         counts={split: counts[split] for split in SPLITS if split in files},
-        split_origin=division.origin(),
-        left_out=tuple(left_out),
-        duplicates=tuple(duplicates),
+        split_origin="",
+        left_out=tuple(fate for fate in fates if isinstance(fate, LeftOut)),
+        duplicates=tuple(fate for fate in fates if isinstance(fate, Duplicate)),
     )
 
 
@@ -195,24 +195,24 @@ def _require_classes(source: Path, classes: tuple[str, ...], splits: frozenset[s
         raise UserError(f"{source}: expected images to train on, found only {found}: add a train folder.")
 
 
-def _require_images(source: Path, dataset: Dataset, splits: frozenset[str | None]) -> None:
-    """Refuse a dataset in which a class has no image for training or for validation."""
-    for split in ("train", "validation"):
+def _require_images(source: Path, dataset: Dataset, division: Division) -> None:
+    """Refuse a dataset in which a class has no image for a split that must have one."""
+    for split in ("train", "validation", *(("test",) if None in division.splits else ())):
         counts = dataset.counts.get(split, dict.fromkeys(dataset.classes, 0))
         for label, count in counts.items():
             if not count:
-                raise UserError(f"{source}: {_describe_gap(dataset, split, label, counts, is_own=split in splits)}.")
+                is_own = split in division.splits
+                raise UserError(f"{source}: {_describe_gap(dataset, split, label, is_own=is_own)}.")
 
 
-def _describe_gap(dataset: Dataset, split: str, label: str, counts: dict[str, int], *, is_own: bool) -> str:
+def _describe_gap(dataset: Dataset, split: str, label: str, *, is_own: bool) -> str:
     """That a split has no image of a class, what there is instead, and what to do (``is_own``: the source has it)."""
     left_out = ""
     if dataset.left_out:
         example = dataset.left_out[0]
         left_out = f" ({len(dataset.left_out)} left out, such as {example.name}: {example.reason})"
-    found = ", ".join(f"{count} of {name!r}" for name, count in counts.items())
+    of_class = {each: of_split[label] for each, of_split in dataset.counts.items() if of_split[label]}
+    found = ", ".join(f"{count} for {each}" for each, count in of_class.items()) or "none that can be used"
     remedy = f"add some to its {split} images" if is_own else f"add more images of {label!r}"
-    return (
-        f"class {label!r} has no image for {split}; expected one or more of each class, found {found}{left_out}: "
-        f"{remedy}"
-    )
+    expected = "expected one or more of each class"
+    return f"class {label!r} has no image for {split}; {expected}, found {found}{left_out}: {remedy}"

@@ -11,9 +11,12 @@ from PIL import Image
 from cnn.data.images import PHOTO, Preprocessing, center_view, decode, normalise, to_tensor
 from cnn.networks.running import compile_network, run_batches, with_parameters
 from cnn.support.backend import CPU, Devices, Network, mx
+from cnn.support.files import read_file
 from cnn.support.parallel import in_groups
 from cnn.training.checkpoints import Checkpoint
 
+#: A larger file, or a longer answer of a server, is not read as an image.
+MAX_FILE_BYTES = 1 << 27
 #: So many photos are run at once, and more of smaller images; more take memory and no less time.
 _PHOTOS_AT_ONCE, _IMAGES_AT_ONCE = 16, 256
 
@@ -54,8 +57,8 @@ class Classifier:
 
         Raises:
             NotAnImageError: the file's bytes cannot be decoded.
-            OSError: the file cannot be read.
+            OSError: it is no file, too large a one, or cannot be read.
         """
-        opened = image if isinstance(image, Image.Image) else open_image(Path(image).read_bytes())
+        opened = image if isinstance(image, Image.Image) else open_image(read_file(Path(image), MAX_FILE_BYTES))
         (probabilities,) = self.predict([center_view(opened, self.preprocessing)])
         return dict(zip(self.classes, map(float, probabilities), strict=True))

@@ -24,9 +24,9 @@ _BYTES_PER_PARAMETER = 4  # float32
 
 class ComparisonRow(BaseModel):
     """Figures of one architecture: shares 0…1, ``low`` to ``high`` the 95 % interval of its accuracy, 10⁶ bytes,
-    seconds with evaluation, training images per second."""
+    seconds with evaluation, training images per second; not a number: the timings were lost."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     architecture: str
     validation_accuracy: float
@@ -57,7 +57,7 @@ class ComparisonRow(BaseModel):
 class Comparison(BaseModel):
     """What ``comparison.json`` holds: the best architecture, the split that accuracies are of, caveats, the rows."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     best: str
     split: str

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from cnn.evaluation.lettering import draw_as_it_is, legible
 from cnn.support.files import atomic_file
 from cnn.training.checkpoints import Epoch
 from cnn.training.metrics import Confusion
@@ -31,9 +32,10 @@ def save_figure(figure: "Figure", path: Path, notes: Sequence[str] = ()) -> None
     """Write a figure as PNG, with notes in small print below it."""
     if notes:
         characters = int(figure.get_figwidth() * _NOTE_CHARACTERS_PER_INCH)
-        lines = [line for note in notes for line in wrap(note, characters)]
+        lines = [line for note in notes for line in wrap(legible(note), characters)]
         figure.set_figheight(figure.get_figheight() + _NOTE_INCHES_PER_LINE * len(lines))
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7)
+    draw_as_it_is(figure)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
 
@@ -80,7 +82,7 @@ def comparison_curves(histories: Mapping[str, Sequence[Epoch]]) -> "Figure":
         row[0].set(ylabel=measure, xlabel="epoch (0: before training)")
         row[0].xaxis.get_major_locator().set_params(integer=True)
         row[1].set(ylabel=measure, xlabel="seconds of training and evaluation")
-    figure.legend(grid[0, 0].lines, list(histories), loc="outside right upper", frameon=False)
+    figure.legend(grid[0, 0].lines, list(map(legible, histories)), loc="outside right upper", frameon=False)
     return figure
 
 
@@ -95,25 +97,25 @@ def confusion_plot(confusions: dict[str, Confusion], classes: Sequence[str]) -> 
         for (row, column), count in np.ndenumerate(confusion):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axis.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
-        ticks = range(len(classes))
-        axis.set_xticks(ticks, classes, rotation=30, ha="right")
-        axis.set_yticks(ticks, classes)
-        axis.set(title=f"{split}: {confusion.sum():,} images", xlabel="prediction", ylabel="label")
+        ticks, names = range(len(classes)), list(map(legible, classes))
+        axis.set_xticks(ticks, names, rotation=30, ha="right")
+        axis.set_yticks(ticks, names)
+        axis.set(title=f"{legible(split)}: {confusion.sum():,} images", xlabel="prediction", ylabel="label")
     return figure
 
 
 def image_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> "Figure":
-    """Images with captions, one titled row each; rows may differ in length."""
+    """Images with captions, of a line or more each, one titled row each; rows may differ in length."""
     columns = max(1, *(len(row) for row in rows.values()))
     figure = _figure(1.75 * columns, 2.25 * len(rows))
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (title, items) in zip(parts, rows.items(), strict=True):
-        part.suptitle(title, fontsize=10, x=0.01, ha="left")
+        part.suptitle(legible(title), fontsize=10, x=0.01, ha="left")
         for axis, item in zip(np.atleast_1d(part.subplots(1, columns)), [*items, *[None] * columns], strict=False):
             axis.axis("off")
             if item:
                 axis.imshow(item[0])
-                axis.set_title(item[1], fontsize=7)
+                axis.set_title("\n".join(map(legible, item[1].split("\n"))), fontsize=7)
     return figure
 
 
@@ -125,5 +127,5 @@ def seen_by_network(image: Image.Image, crop: Image.Image, caption: str) -> "Fig
         axis.imshow(pixels)
         axis.set_title(title, fontsize=9)
         axis.axis("off")
-    figure.suptitle(caption)
+    figure.suptitle(legible(caption))
     return figure

@@ -54,10 +54,11 @@ class Predictions:
         return type(self)(kept_ids, names, self.labels[kept], self.probabilities[kept])
 
     def caption(self, number: int, classes: Sequence[str]) -> str:
-        """The prediction with its probability, and the label if that is another."""
+        """The prediction with its probability, and on another line the label if that is another."""
         predicted, label = self.predicted[number], self.labels[number]
-        prediction = f"{classes[predicted]} {self.probabilities[number, predicted]:.0%}"
-        return prediction if predicted == label else f"{prediction}\nis {classes[label]}"
+        names = {index: " ".join(classes[index].splitlines()) for index in (predicted, label)}
+        prediction = f"{names[predicted]} {self.probabilities[number, predicted]:.0%}"
+        return prediction if predicted == label else f"{prediction}\nis {names[label]}"
 
     def most_confident(self, *, correct: bool, count: int) -> list[int]:
         """Numbers of the correct or wrong predictions with the highest probability, highest first."""

@@ -1,6 +1,11 @@
 """Exports: a published network as Gluon parameters, as symbol with parameters, and as ONNX."""
 
+import errno
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +15,16 @@ from cnn.support.backend import mx
 from cnn.training.checkpoints import Checkpoint
 
 CLASSES_FILE = "classes.json"
+_LEFT = 1 << 16  # bytes: a disk with less space than this is full
+
+
+def network_files(architecture: str) -> tuple[str, str]:
+    """Names of the files from which any MXNet binding loads a network: its symbol and its parameters.
+
+    >>> network_files("vgg")
+    ('vgg-symbol.json', 'vgg-0000.params')
+    """
+    return f"{architecture}-symbol.json", f"{architecture}-0000.params"
 
 
 def export_network(checkpoint: Checkpoint, folder: Path) -> None:
@@ -17,22 +32,42 @@ def export_network(checkpoint: Checkpoint, folder: Path) -> None:
 
     ``NAME.params`` are Gluon parameters, ``NAME-symbol.json`` with ``NAME-0000.params`` work in any MXNet binding,
     ``NAME.onnx`` takes batches of any size; NAME is the architecture's.
+
+    Raises:
+        OSError: they cannot be written, such as on a full disk.
     """
     config, classes = checkpoint.network, checkpoint.classes
     name, side = config.architecture, config.preprocessing.crop
-    arrays = {key: mx.nd.array(values) for key, values in checkpoint.parameters.items()}
-    mx.nd.save(str(folder / f"{name}.params"), arrays)
+    symbol, parameters = (folder / file for file in network_files(name))
     (folder / CLASSES_FILE).write_text(json.dumps(classes, ensure_ascii=False), encoding="utf-8")
     net = with_parameters(config, len(classes), checkpoint.parameters)
     net.hybridize()
     net(mx.nd.zeros((1, 3, side, side)))
-    net.export(str(folder / name))
-    mx.onnx.export_model(
-        str(folder / f"{name}-symbol.json"),
-        str(folder / f"{name}-0000.params"),
-        [(1, 3, side, side)],
-        [np.float32],
-        str(folder / f"{name}.onnx"),
-        dynamic=True,
-        dynamic_input_shapes=[("batch", 3, side, side)],
-    )
+    with _noticing_a_full_disk(folder):
+        mx.nd.save(
+            str(folder / f"{name}.params"), {key: mx.nd.array(each) for key, each in checkpoint.parameters.items()}
+        )
+        net.export(str(folder / name))
+        for file in (folder / f"{name}.params", parameters):
+            mx.nd.load(str(file))  # MXNet may write less than the whole and not say so
+        json.loads(symbol.read_text(encoding="utf-8"))
+        mx.onnx.export_model(
+            str(symbol),
+            str(parameters),
+            [(1, 3, side, side)],
+            [np.float32],
+            str(folder / f"{name}.onnx"),
+            dynamic=True,
+            dynamic_input_shapes=[("batch", 3, side, side)],
+        )
+
+
+@contextmanager
+def _noticing_a_full_disk(folder: Path) -> Iterator[None]:
+    """Turn whatever MXNet and ONNX raise where the disk is full into the system's own error."""
+    try:
+        yield
+    except (mx.base.MXNetError, ValueError) as error:
+        if shutil.disk_usage(folder).free >= _LEFT:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error

@@ -1,5 +1,6 @@
 """Manifests: what a model version is and where it comes from, as ``manifest.json`` and ``champion.json`` say it."""
 
+import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -9,10 +10,19 @@ from cnn.data.datasets import Dataset
 from cnn.evaluation.predictions import Metrics
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import CPU, Devices
+from cnn.support.files import NO_FILE, read_file, text_digest
 from cnn.support.references import Reference
+from cnn.support.text import printable
 from cnn.training.hyperparameters import Recipe
 
 MANIFEST_FILE, CHAMPION_FILE = "manifest.json", "champion.json"
+#: A larger file is neither a manifest nor a ``champion.json``.
+MAX_BYTES = 1 << 26
+_CHECKSUM = "checksum"
+
+
+class DamagedManifestError(ValueError):
+    """A ``manifest.json`` is not there, empty, cut off or altered: nothing that it says can be trusted."""
 
 
 class _Record(BaseModel):
@@ -20,9 +30,13 @@ class _Record(BaseModel):
 
 
 class DataOrigin(_Record):
-    """The dataset: name of its source, digest of its content, images of each split and class, what was left out."""
+    """The dataset: name of its source, digest of its content, images of each split and class, what was left out.
+
+    ``place`` tells sources of one name apart: an absolute path, or a name in the catalog; empty if it is unknown.
+    """
 
     source: str
+    place: str = ""
     digest: str
     counts: dict[str, dict[str, int]]
     split_origin: str
@@ -55,6 +69,7 @@ class Lineage(_Record):
         recipe: Recipe[Any],
         *,
         source: str,
+        place: str = "",
         weights: Reference | None = None,
         seed: int = 0,
         devices: Devices = CPU,
@@ -62,7 +77,8 @@ class Lineage(_Record):
     ) -> Self:
         """The lineage of a model that ``recipe`` trained on ``dataset``; repeats the notes of data and weights."""
         data = DataOrigin(
-            source=source,
+            source=printable(source),
+            place=printable(place),
             digest=dataset.digest(),
             counts=dataset.counts,
             split_origin=dataset.split_origin,
@@ -105,12 +121,36 @@ class Manifest(_Record):
 
     @classmethod
     def open(cls, version: Path) -> Self:
-        """The manifest of a published version.
+        """The manifest of a published version, whose checksum has been verified.
 
         Raises:
-            OSError, ValueError: there is none that can be read.
+            DamagedManifestError: it is not there, or not as it was written.
+            ValueError: it is of another release of this project.
+            OSError: it cannot be read.
         """
-        return cls.model_validate_json((version / MANIFEST_FILE).read_text(encoding="utf-8"))
+        try:
+            content = json.loads(read_file(version / MANIFEST_FILE, MAX_BYTES))
+            checksum = content.pop(_CHECKSUM, None)
+        except OSError as error:
+            if error.errno not in NO_FILE:
+                raise
+            raise DamagedManifestError(f"its {MANIFEST_FILE} is missing or no file") from error
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
+            raise DamagedManifestError(f"its {MANIFEST_FILE} is damaged: it is not a JSON object") from error
+        if checksum is not None and checksum != _digest(content):  # earlier releases wrote none
+            raise DamagedManifestError(f"its {MANIFEST_FILE} was altered: it does not match its checksum")
+        return cls.model_validate(content)
+
+    def save(self, version: Path) -> None:
+        """Write the manifest with its own checksum into a version's folder."""
+        content = json.loads(self.model_dump_json())
+        text = json.dumps(content | {_CHECKSUM: _digest(content)}, indent=2, ensure_ascii=False)
+        (version / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Digest of JSON, whatever its layout."""
+    return text_digest(json.dumps(content, sort_keys=True))
 
 
 class Champion(_Record):

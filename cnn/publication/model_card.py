@@ -11,8 +11,10 @@ from cnn.evaluation.comparison import Comparison
 from cnn.evaluation.intervals import f1_interval
 from cnn.evaluation.predictions import Metrics
 from cnn.networks.architectures import PRETRAINED
-from cnn.publication.manifest import CHAMPION_FILE, Champion, Lineage, Manifest
-from cnn.publication.versions import champion, versions
+from cnn.publication.champions import champion
+from cnn.publication.manifest import Lineage, Manifest
+from cnn.publication.versions import versions
+from cnn.support.errors import UserError
 
 
 def metrics_rows(metrics: Mapping[str, Metrics]) -> list[dict[str, str]]:
@@ -35,17 +37,16 @@ def published_at(manifest: Manifest) -> str:
 
 def history_rows(folder: Path) -> list[dict[str, str]]:
     """All versions of a model as table rows, the newest first: from how many images, how good, champion or why not."""
-    published = versions(folder)
-    best = champion(folder)
+    best = _champion_name(folder)
     return [
         {
-            "version": f"{version.name}{' (champion)' if version == best else ''}",
+            "version": f"{version.name}{' (champion)' if version.name == best else ''}",
             "published": published_at(manifest),
             "images": f"{sum(sum(counts.values()) for counts in manifest.lineage.data.counts.values()):,}",
             "F1": _f1(manifest),
             "decision": manifest.reason,
         }
-        for version, manifest in reversed(published.items())
+        for version, manifest in reversed(versions(folder).items())
     ]
 
 
@@ -67,17 +68,28 @@ def summary(version: Path) -> str:
             "",
             *_columns([{"": title} | {row["architecture"]: row[title] for row in table} for title in table[0]])[1:],
         ]
-    champion = Champion.model_validate_json((version.parent / CHAMPION_FILE).read_text(encoding="utf-8")).version
-    ending = [f"{manifest.name} {version.name} {_standing(manifest, champion)}", f"Model: {version}"]
+    ending = [f"{manifest.name} {version.name} {_standing(manifest, _champion_name(version.parent))}"]
+    ending.append(f"Model: {version}")
     return "\n".join(["", *lines, "", *ending, *_untested(manifest), *manifest.lineage.notes])
 
 
-def _standing(manifest: Manifest, champion: str) -> str:
+def _champion_name(folder: Path) -> str | None:
+    """The version that is the champion, None if there is none that can be named."""
+    try:
+        best = champion(folder)
+    except UserError:
+        return None
+    return best.name if best else None
+
+
+def _standing(manifest: Manifest, best: str | None) -> str:
     """Whether a version is the champion, and why, unless that has changed since it was published."""
-    is_champion = manifest.version == champion
+    is_champion = manifest.version == best
     if is_champion == manifest.promoted:
         return f"is {'' if is_champion else 'not '}the champion. {manifest.reason}"
-    return "has become the champion since." if is_champion else f"is no longer the champion: {champion} is."
+    if is_champion:
+        return "has become the champion since."
+    return f"is no longer the champion: {f'{best} is' if best else 'there is none'}."
 
 
 def _columns(rows: Sequence[Mapping[str, str]]) -> list[str]:

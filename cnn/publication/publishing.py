@@ -12,11 +12,20 @@ import pyarrow.parquet as pq
 from cnn.data.datasets import Dataset
 from cnn.evaluation.comparison import Comparison
 from cnn.evaluation.report import Report
+from cnn.publication.champions import promote as make_champion
+from cnn.publication.champions import restore_champion
 from cnn.publication.exports import export_network
-from cnn.publication.gate import Candidate, Decision, decide
-from cnn.publication.manifest import MANIFEST_FILE, Lineage, Manifest
+from cnn.publication.gate import Candidate, Decision, Promotion, decide, require_same_source
+from cnn.publication.manifest import Lineage, Manifest
 from cnn.publication.model_card import model_card
-from cnn.publication.versions import IMAGES_FILE, intact_champion, is_intact, promote, version_folders, versions
+from cnn.publication.versions import (
+    IMAGES_FILE,
+    is_intact,
+    next_version,
+    set_aside_damaged,
+    version_number,
+    versions,
+)
 from cnn.support.backend import CPU, Devices
 from cnn.support.files import atomic_folder, file_digest, locked
 from cnn.training.checkpoints import checkpoint_file, load_checkpoint
@@ -33,47 +42,58 @@ def publish(
     dataset: Dataset,
     lineage: Lineage,
     models: Path,
+    promote: Promotion = "not-worse",
     devices: Devices = CPU,
 ) -> Path:
     """Write a network as the next version of the model ``name`` and, if it is not worse, make it the champion.
 
-    A network of which there is an intact version already, with the same comparison, is not published again.
+    A network of which there is an intact version already, with the same comparison, is not published again. What was
+    damaged in the model's folder is set aside or, for ``champion.json``, restored, and that is logged.
 
     Args:
         checkpoint: folder of a saved checkpoint.
         report: folder that `cnn.evaluate` (or `compare`) filled for this checkpoint.
         models: folder of all published models.
+        promote: ``"always"`` makes it the champion without a comparison, also where no intact champion is left.
 
     Returns:
         The version's folder.
 
     Raises:
         ValueError: the report is of another checkpoint.
+        UserError: the model ``name`` is of other data, unless ``promote`` is ``"always"``.
     """
     candidate = Candidate(name, checkpoint, report, dataset, lineage)
     digest = file_digest(checkpoint_file(checkpoint))
     if Report.open(report).checkpoint != digest:
         raise ValueError(f"{report}: is a report of another checkpoint than {checkpoint}")
     with locked(models / name):  # another run may have another candidate
-        return _publish(candidate, digest, models / name, devices)
+        return _publish(candidate, digest, models / name, promote, devices)
 
 
-def _publish(candidate: Candidate, digest: str, folder: Path, devices: Devices) -> Path:
-    best = intact_champion(folder)
-    for version, manifest in versions(folder).items():
-        same = (manifest.checkpoint, manifest.lineage.data.digest) == (digest, candidate.lineage.data.digest)
-        if same and _accuracies(version) == _accuracies(candidate.report) and is_intact(version):
-            break
-    else:
-        version = _write_version(candidate, folder, digest, decide(candidate, folder, best, devices))
-        manifest = Manifest.open(version)
-    if best is None or (manifest.promoted and _number(version) > _number(best)):
-        promote(version)
+def _publish(candidate: Candidate, digest: str, folder: Path, promote: Promotion, devices: Devices) -> Path:
+    set_aside_damaged(folder)
+    best = restore_champion(folder)
+    version = _published_before(candidate, digest, folder, promote)
+    if version is None:
+        if promote != "always":
+            require_same_source(candidate.dataset, candidate.lineage.data.place, best)
+        decision = decide(candidate, folder, best, promote, devices)
+        version = _write_version(candidate, folder, digest, decision)
+    newer = best is None or version_number(version) > version_number(best)
+    if Manifest.open(version).promoted and (newer or promote == "always"):
+        make_champion(version)
     return version
 
 
-def _number(version: Path) -> int:
-    return int(version.name.removeprefix("v"))
+def _published_before(candidate: Candidate, digest: str, folder: Path, promote: Promotion) -> Path | None:
+    """The intact version of the same network, data and comparison, None if there is none, or none to be promoted."""
+    for version, manifest in versions(folder).items():
+        same = (manifest.checkpoint, manifest.lineage.data.digest) == (digest, candidate.lineage.data.digest)
+        wanted = manifest.promoted or promote != "always"  # what a version says of itself is never edited
+        if same and wanted and is_intact(version) and _accuracies(version) == _accuracies(candidate.report):
+            return version
+    return None
 
 
 def _accuracies(folder: Path) -> dict[str, float]:
@@ -83,8 +103,7 @@ def _accuracies(folder: Path) -> dict[str, float]:
 
 
 def _write_version(candidate: Candidate, folder: Path, digest: str, decision: Decision) -> Path:
-    number = max(map(_number, version_folders(folder)), default=0) + 1
-    version = folder / f"v{number:04d}"
+    version = next_version(folder)
     with atomic_folder(version, existing="refuse") as temporary:
         for file in sorted(candidate.report.iterdir()):
             shutil.copyfile(file, temporary / file.name)
@@ -110,8 +129,7 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
         card = model_card(manifest, Comparison.find(temporary))
         (temporary / MODEL_CARD_FILE).write_text(card, encoding="utf-8")
         files = {file.name: file_digest(file) for file in sorted(temporary.iterdir())}
-        manifest = Manifest(**dict(manifest) | {"files": files})
-        (temporary / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+        Manifest(**dict(manifest) | {"files": files}).save(temporary)
     return version
 
 

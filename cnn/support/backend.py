@@ -4,11 +4,15 @@ Everybody else writes ``from cnn.support.backend import mx``, which costs nothin
 and a run in which every step is cached never needs it.
 """
 
+import atexit
+import contextlib
 import ctypes
 import functools
 import importlib
 import importlib.util
 import os
+import re
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from cnn.support.errors import UserError
+from cnn.support.text import printable
 
 #: An MXNet context; MXNet carries no type information, and 2.0 renamed the class.
 Context = Any
@@ -63,8 +68,34 @@ def _load_cuda_libraries() -> None:
 @functools.cache
 def _load_mxnet() -> Any:
     np.bool = np.bool_  # type: ignore[attr-defined]  # MXNet 1.9 still uses the name that numpy 1.24 dropped
+    require_number_of_threads()
     _load_cuda_libraries()
-    return importlib.import_module("mxnet")
+    try:
+        return importlib.import_module("mxnet")
+    finally:
+        if base := sys.modules.get("mxnet.base"):
+            atexit.unregister(base._notify_shutdown)
+            atexit.register(_shut_down, base)
+
+
+def _shut_down(base: Any) -> None:
+    """What MXNet does at the end of Python, without the traceback of an error that was raised before."""
+    with contextlib.suppress(base.MXNetError):
+        base._notify_shutdown()
+
+
+def require_number_of_threads() -> None:
+    """Refuse a number of threads at which MXNet would end the process, or run at one thread's speed.
+
+    Raises:
+        UserError: ``OMP_NUM_THREADS`` is no number.
+    """
+    threads = os.environ["OMP_NUM_THREADS"]
+    if not re.fullmatch(r"\s*0*[1-9]\d{0,4}\s*", threads, re.ASCII):
+        raise UserError(
+            f"OMP_NUM_THREADS {printable(threads)!r}: expected the number of threads that MXNet may use, such as "
+            f"{physical_cores()}: set it to that, or unset it."
+        )
 
 
 class _LazyMXNet:
@@ -72,7 +103,8 @@ class _LazyMXNet:
         return getattr(_load_mxnet(), name)
 
 
-os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))  # unset, MXNet runs at one thread's speed
+if not os.environ.get("OMP_NUM_THREADS"):
+    os.environ["OMP_NUM_THREADS"] = str(physical_cores())  # unset, MXNet runs at one thread's speed
 mx: Any = _LazyMXNet()
 
 
@@ -154,11 +186,13 @@ def choose_devices(name: str, every: bool = False) -> Devices:
     """Devices by name: ``cpu``, ``gpu``, ``gpu:0,1``, or ``auto``: the first usable GPU (or ``every`` one), or the CPU.
 
     Raises:
-        UserError: a GPU was asked for that is not there or that this MXNet build cannot use.
+        UserError: a GPU was asked for that is not there or that this MXNet build cannot use; or ``OMP_NUM_THREADS`` is
+            no number, with which no device can be used.
 
     >>> choose_devices("cpu")
     Devices(kind='cpu', numbers=(0,))
     """
+    require_number_of_threads()
     if name == "auto":
         usable = tuple(number for number in range(len(gpu_capabilities())) if _obstacle(number) is None)
         return Devices(kind="gpu", numbers=usable if every else usable[:1]) if usable else CPU

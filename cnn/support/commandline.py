@@ -1,5 +1,6 @@
 """Command lines: settings from flags, and a user's mistake as one sentence."""
 
+import io
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
-from cnn.support.errors import UserError, describe_validation
+from cnn.support.errors import UserError, describe_validation, plain_errors
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -49,17 +50,21 @@ def parse(settings: type[Settings], arguments: list[str] | None = None) -> Setti
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Run ``main``; end with one sentence and status 1 on a user's mistake, 130 on Ctrl-C."""
+    """Run ``main``; end with one sentence and status 1 on a mistake of the user or a lack of the system, 130 on Ctrl-C.
+
+    Characters that the terminal's encoding lacks are written as escapes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        main()
+        with plain_errors():
+            main()
+            sys.stdout.flush()  # while it can still be said that it cannot be written
     except UserError as error:
         sys.exit(f"error: {error}")
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the output has gone; without this, Python complains at its end
         sys.exit(141)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        sys.exit(f"error: {error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,20 +1,32 @@
 """Files and folders that are written whole or not at all, their digests, and locks on folders."""
 
+import errno
 import fcntl
 import glob
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from cnn.support.errors import UserError
+from cnn.support.errors import NO_SPACE, UserError
+from cnn.support.listing import visible_files
 
 #: How the names of temporary files and folders end; they begin with a dot.
 _TEMPORARY = ".tmp"
+#: What the system, or `read_file`, says of a path at which there is no file that can be read.
+NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EFBIG)
+_KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
@@ -32,39 +44,27 @@ def text_digest(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()
 
 
-def printable(name: str) -> str:
-    """A file's name as text that can be written anywhere: bytes that are not UTF-8 become question marks.
-
-    >>> printable("caf\\udce9.jpg")
-    'caf?.jpg'
-    """
-    return name.encode(errors="replace").decode()
-
-
-def visible_files(folder: Path) -> list[str]:
-    """Sorted relative names of all files at any depth, links followed, without those that begin with a dot.
+def read_file(path: Path, limit: int) -> bytes:
+    """All bytes of a file; whatever is none, such as a named pipe or a device, is never opened.
 
     Raises:
-        OSError: a folder cannot be read.
+        OSError: it is no file, holds more than ``limit`` bytes, or cannot be read.
     """
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    names, entered = [], set()
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=fail):
-        here = Path(place)
-        entered.add(here.resolve())
-        visible = sorted(name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in visible if (here / name).resolve() not in entered]  # links may form a circle
-        names += [(here / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
-    return sorted(names)
+    mode = path.stat().st_mode  # of what a link leads to
+    if not stat.S_ISREG(mode):
+        kind = next((kind for is_kind, kind in _KINDS.items() if is_kind(mode)), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind} and not a file", str(path))
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB", str(path))
+    return data
 
 
 def content_digest(path: Path) -> str:
     """SHA-256 of a file, or of a folder's relative names and contents; place and times do not count.
 
-    Names that begin with a dot are not part of a folder's content.
+    What `visible_files` leaves out is not part of a folder's content.
     """
     if path.is_file():
         return file_digest(path)
@@ -111,8 +111,22 @@ def abandoned(folder: Path, pattern: str = "**/.*") -> list[Path]:
 
 
 @contextmanager
-def _temporary(path: Path, make: Callable[[str, Path], str]) -> Iterator[Path]:
-    """A locked temporary file or folder beside ``path``; those that killed processes left for ``path`` are removed."""
+def naming_full(place: Path) -> Iterator[None]:
+    """Put ``place`` into the error that there is no space left: by itself it names none, or what was copied."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE and (error.filename is None or error.filename2):
+            error.filename, error.filename2 = str(place), None
+        raise
+
+
+@contextmanager
+def _temporary(path: Path, make: Callable[[str, Path], str]) -> Iterator[tuple[Path, int]]:
+    """A locked temporary file or folder beside ``path``, and a descriptor of it.
+
+    Those that killed processes left for ``path`` are removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in abandoned(path.parent, f".{glob.escape(path.name)}.*"):
         _remove(left)
@@ -124,10 +138,21 @@ def _temporary(path: Path, make: Callable[[str, Path], str]) -> Iterator[Path]:
             break
         os.close(descriptor)
     try:
-        yield temporary
+        with naming_full(path.parent):
+            yield temporary, descriptor
     finally:
         _remove(temporary)
         os.close(descriptor)
+
+
+def _require_same(temporary: Path, descriptor: int, path: Path) -> None:
+    """Raise an error if a temporary file or folder was deleted, and perhaps made anew with only a part of its content.
+
+    Raises:
+        FileNotFoundError: names ``path``.
+    """
+    if not (temporary.exists() and os.path.samestat(temporary.stat(), os.fstat(descriptor))):
+        raise FileNotFoundError(errno.ENOENT, "it was deleted while it was being written", str(path))
 
 
 def _make_file(prefix: str, folder: Path) -> str:
@@ -146,8 +171,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     When the block fails, nothing is left behind and an earlier ``path`` stays as it was.
     """
-    with _temporary(path, _make_file) as temporary:
+    with _temporary(path, _make_file) as (temporary, descriptor):
         yield temporary
+        _require_same(temporary, descriptor, path)
         temporary.chmod(0o644)  # mkstemp makes private files
         _flush(temporary)
         temporary.replace(path)
@@ -161,8 +187,9 @@ def atomic_folder(path: Path, existing: Literal["replace", "refuse"] = "replace"
     Raises:
         OSError: ``path`` is there already with something in it and ``existing`` is ``"refuse"``.
     """
-    with _temporary(path, _make_folder) as temporary:
+    with _temporary(path, _make_folder) as (temporary, descriptor):
         yield temporary
+        _require_same(temporary, descriptor, path)
         temporary.chmod(0o755)
         for file in temporary.rglob("*"):
             _flush(file)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cnn.support.files import abandoned, atomic_file, content_digest
 from cnn.support.fingerprint import PROJECT
+from cnn.support.listing import mark_as_cache
 from cnn.support.references import Reference
 
 _CHARACTERS = 16  # of a key, in a folder's name
@@ -32,6 +33,7 @@ class Origin(BaseModel):
 def keyed_folder(store: Path, kind: str, key: str, made_by: tuple[str, ...], inputs: list[Reference]) -> Path:
     """The place of the folder for what ``key`` leads to; the folder itself is not made, but its origin is recorded."""
     folder = store / kind / key[:_CHARACTERS]
+    mark_as_cache(folder.parent)  # so that a store inside a folder of photos is never read as photos
     origin = Origin(
         made_by=made_by,
         fingerprint=PROJECT.fingerprint(*made_by),

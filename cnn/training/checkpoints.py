@@ -1,17 +1,21 @@
 """Checkpoints: parameters with the history of their training, written whole or not at all. Nothing is pickled."""
 
+import errno
 import json
-import zipfile
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from cnn.networks.architectures import PRETRAINED, NetworkConfig
 from cnn.networks.weights import read_weights
 from cnn.support.files import atomic_file
+
+logger = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[Any]]
 #: One epoch: its number (0: before training), loss, and metrics of training and validation images.
@@ -21,6 +25,8 @@ Epoch = dict[str, float]
 Timing = dict[str, float]
 
 _PARAMETERS, _TIMINGS = "checkpoint.npz", "timings.json"
+_TIMINGS_TYPE = TypeAdapter(tuple[Timing, ...])
+_UNKNOWN: Timing = dict.fromkeys(("seconds", "training_seconds", "outside_network"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -99,29 +105,58 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read what `save_checkpoint` wrote."""
+    """Read what `save_checkpoint` wrote; timings that are lost or damaged, which is logged, are not a number."""
     groups, facts = _load(checkpoint_file(folder))
     return Checkpoint(
         network=NetworkConfig(**facts["network"]),
         classes=tuple(facts["classes"]),
         parameters=groups["parameters"],
         history=tuple(facts["history"]),
-        timings=tuple(json.loads((folder / _TIMINGS).read_text(encoding="utf-8"))),
+        timings=_load_timings(folder / _TIMINGS, len(facts["history"])),
         kept=facts["kept"],
     )
+
+
+def _load_timings(path: Path, epochs: int) -> tuple[Timing, ...]:
+    try:
+        timings = _TIMINGS_TYPE.validate_json(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        timings = ()
+    if len(timings) == epochs:
+        return timings
+    logger.warning("%s: missing or damaged, so it is unknown how long each epoch took", path)
+    return (_UNKNOWN,) * epochs
 
 
 def save_state(path: Path, state: TrainingState) -> None:
     """Write a training state, replacing the earlier one in a single step."""
     groups = {"current": state.current, "optimizer": state.optimizer, "best": state.best}
     facts = {name: getattr(state, name) for name in ("history", "timings", "epochs_done", "steps_done")}
-    _save(path, groups, facts)
+    _save(path, groups, facts | {"arrays": _names(groups)})
+
+
+def _names(groups: dict[str, Arrays]) -> list[str]:
+    return sorted(f"{group}/{name}" for group, arrays in groups.items() for name in arrays)
 
 
 def load_state(path: Path) -> TrainingState | None:
-    """Read what `save_state` wrote; None if there is nothing, or nothing whole."""
+    """Read what `save_state` wrote; None if there is nothing, or nothing whole, which is logged.
+
+    Raises:
+        OSError, MemoryError: the machine, and not the file, is the cause.
+    """
     try:
         groups, facts = _load(path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        if facts.pop("arrays") != _names(groups):
+            raise ValueError("arrays are missing")
+        return TrainingState(groups["current"], groups.get("optimizer", {}), groups["best"], **facts)
+    except FileNotFoundError:
         return None
-    return TrainingState(groups["current"], groups.get("optimizer", {}), groups["best"], **facts)
+    except MemoryError:
+        raise
+    except Exception as error:  # numpy and zipfile raise a dozen types for damaged files
+        # the system's; those of numpy have no number, and a damaged zip leads to places that are none
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        logger.warning("%s: the training state cannot be read (%s), so the training starts anew", path, error)
+        return None

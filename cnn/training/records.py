@@ -1,6 +1,8 @@
 """Records: training images as MXNet record files, which are decoded and augmented anew each epoch."""
 
+import errno
 import io
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,8 +57,11 @@ class RecordBatches:
 
     def _iterate(self, split: str, **options: Any) -> Iterator[tuple[Batch, int]]:
         """Batches, and how many images at the end of each are padding."""
+        records = self._folder / f"{split}.rec"
+        if not records.is_file():  # MXNet's own error is not the system's
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(records))
         iterator = mx.io.ImageRecordIter(
-            path_imgrec=str(self._folder / f"{split}.rec"),
+            path_imgrec=str(records),
             data_shape=(3, CROP, CROP),
             batch_size=min(self._stage.batch_size, self._images[split]),  # it refuses fewer images than that
             preprocess_threads=physical_cores(),

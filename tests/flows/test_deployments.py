@@ -160,7 +160,7 @@ def check_a_lost_machine(server: Server, worker: int) -> FlowRun:
     assert len(server.client.read_automations_by_name("mark lost runs as crashed")) == 1
     run = server.start(finetune=40)
     eventually(lambda: "Running" in server.tasks(run).values())
-    children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+    children = Path(f"/proc/{worker}/task/{worker}/children").read_text(encoding="utf-8").split()
     for each in [str(worker), *children]:
         os.kill(int(each), signal.SIGKILL)
     lost = server.wait(run.id)

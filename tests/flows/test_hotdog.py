@@ -12,11 +12,10 @@ import pytest
 from conftest import kill_in_mid_training, write_images
 from hotdog_flow import ALL, TRAINING, Runner, no_figures, photos, published, run  # noqa: F401  (fixtures)
 
-from cnn.__main__ import Commands
+from cnn.__main__ import main
 from cnn.data.catalog import DATASETS, WEIGHTS, CatalogFile
 from cnn.data.sample import write_sample
 from cnn.publication.model_card import summary
-from cnn.support.commandline import parse
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 from tasks import fetching
@@ -35,7 +34,7 @@ def embedded(store: Path) -> list[int]:
 
 
 def clean(store: Path, *flags: str) -> None:
-    parse(Commands, ["clean", "--store", str(store), *flags]).run()
+    main(["clean", "--store", str(store), *flags])
 
 
 # ---- what runs

@@ -13,10 +13,9 @@ from hotdog_flow import Runner, no_figures, photos, published, run  # noqa: F401
 from PIL import Image
 from prefect.client.orchestration import get_client
 
-from cnn.__main__ import Commands
+from cnn.__main__ import main
 from cnn.publication.manifest import Manifest
 from cnn.support.backend import mx
-from cnn.support.commandline import parse
 from cnn.support.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -57,7 +56,7 @@ def test_classify_agrees_with_the_evaluation(
     capsys.readouterr()
     plot = tmp_path / "plot.png"
     arguments = ["classify", str(drawn / "validation"), "--models", models, "--json"]
-    parse(Commands, [*arguments, "--plot", str(plot)]).run()
+    main([*arguments, "--plot", str(plot)])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     found = {Path(line["image"]).relative_to(drawn).as_posix(): line for line in lines}
     assert len(found) == len(expected) == 8
@@ -78,12 +77,12 @@ def test_classify_reports_what_is_no_image(
     for name in (b"caf\xe9.jpg", b"Thumbs.db", b".hidden.jpg"):
         shutil.copy(first, folder / os.fsdecode(name))
     capsys.readouterr()
-    parse(Commands, ["classify", str(folder), *models]).run()
+    main(["classify", str(folder), *models])
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"{folder}/caf?.jpg: ")
     (text := tmp_path / "text.jpg").write_text("text")
     with pytest.raises(UserError, match=r"text\.jpg: not an image; expected an image\. .*nowhere\.jpg: cannot be read"):
-        parse(Commands, ["classify", str(text), str(first), str(tmp_path / "nowhere.jpg"), *models]).run()
+        main(["classify", str(text), str(first), str(tmp_path / "nowhere.jpg"), *models])
     assert capsys.readouterr().out.startswith(f"{first}: ")  # the others are classified
 
 

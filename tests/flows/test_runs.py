@@ -12,8 +12,10 @@ from candidates import Made, make_candidate
 from prefect.utilities.names import generate_slug
 
 from cnn.data.datasets import Dataset
+from cnn.publication.manifest import MANIFEST_FILE, Manifest
 from cnn.publication.versions import versions
 from cnn.support.errors import UserError
+from cnn.support.files import file_digest
 from cnn.support.references import Reference
 from flows.hotdog import hotdog
 from flows.runs import Outcome, Place, _is_generated, outcome, require_no_failures, too_few_new
@@ -65,6 +67,8 @@ def test_too_few_new_images_are_counted(better: Made, drawn_dataset: Dataset, tm
     )
     known = pq.read_table(version / "images.parquet")
     pq.write_table(known.slice(2), version / "images.parquet")  # as if two had been added since
+    files = {path.name: file_digest(path) for path in version.iterdir() if path.name != MANIFEST_FILE}
+    Manifest(**dict(Manifest.open(version)) | {"files": files}).save(version)
     assert too_few_new(dataset, [version], 2) is None
     assert "2 of the 3 wanted" in str(too_few_new(dataset, [version], 3))
 

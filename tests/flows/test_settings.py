@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from cnn.support.backend import gpu_capabilities
 from cnn.support.commandline import parse
 from cnn.support.errors import UserError
+from cnn.support.text import printable
 from flows.cifar import CifarSettings, cifar
 from flows.hotdog import HotdogSettings, hotdog
 from flows.settings import FlowSettings, model_name
@@ -71,6 +72,44 @@ def test_values_that_exclude_each_other_are_refused(
     with pytest.raises(ValidationError, match=message):
         settings(**in_python)
     assert "--" not in str(refused.value) and "--" not in message
+
+
+@pytest.mark.parametrize("setting", ["store", "models", "data", "weights", "mirror"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("", "the path is empty"), (" ", "the path is empty"), ("~nosuchuser", "there is no user ~nosuchuser"),
+        ("~nosuchuser/a", "there is no user ~nosuchuser"), ("x" * 256, "a name in the path is longer than 255 bytes"),
+        ("é" * 128, "a name in the path is longer than 255 bytes"), ("/x" * 300, "is 600 characters long"),
+        ("a\0b", "no path holds a zero byte"), ("caf\udce9", "it is not text in the encoding utf-8: set PYTHONUTF8=1"),
+    ],
+)  # fmt: skip
+def test_impossible_path_is_refused_before_any_work(setting: str, value: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        parse(HotdogSettings, [f"--{setting}", value])
+    assert str(refused.value).startswith(f"--{setting} {printable(value)}: ")
+    with pytest.raises(ValidationError, match=message):
+        HotdogSettings(**{setting: value})
+
+
+def test_name_has_a_longest_length(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--name a+: String should have at most 100 characters"):
+        parse(HotdogSettings, ["--name", "a" * 300])
+    assert parse(HotdogSettings, ["--name", "a" * 100]).name == "a" * 100
+    assert model_name(str(tmp_path / ("b" * 250)), None) == "b" * 100
+
+
+@pytest.mark.parametrize("value", [5, None, ["a"], b"a"])
+def test_path_of_another_type_is_refused(value: Any) -> None:
+    with pytest.raises(ValidationError, match="store"):
+        HotdogSettings(store=value)
+
+
+def test_path_stays_as_it_was_given() -> None:
+    assert parse(HotdogSettings, ["--data", "~/photos"]).data == "~/photos"
+    assert parse(HotdogSettings, ["--store", "."]).store == Path()
+    address = "https://example.org/" + "x" * 600
+    assert parse(HotdogSettings, ["--mirror", address]).mirror == address
 
 
 def test_smallest_images_are_accepted() -> None:

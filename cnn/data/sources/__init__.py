@@ -6,12 +6,13 @@ To add a format, write a module with a subclass of `Source` and put it into `FOR
 from pathlib import Path
 
 from cnn.data.sources.cifar import CifarSource
-from cnn.data.sources.folders import FolderSource, image_files
+from cnn.data.sources.folders import FolderSource, holds_class_folders
 from cnn.data.sources.parquet import ParquetSource
 from cnn.data.sources.records import RecordSource
 from cnn.data.sources.source import SPLITS, Source, SourceImage, readable
 from cnn.data.sources.zips import ZipSource
 from cnn.support.errors import UserError
+from cnn.support.listing import visible_files as image_files
 
 __all__ = ["FORMATS", "SPLITS", "Source", "SourceImage", "image_files", "open_source"]
 
@@ -25,7 +26,7 @@ _EXPECTED = (
 
 
 def open_source(path: str | Path) -> Source:
-    """The images at ``path``, whatever their format.
+    """The images at ``path``, whatever their format; class folders of images win over whatever lies beside them.
 
     Raises:
         UserError: nothing is there, or nothing that images can be read from.
@@ -37,10 +38,10 @@ def open_source(path: str | Path) -> Source:
     path = Path(path)
     with readable(path):
         names = image_files(path) if path.is_dir() else [path.name] if path.is_file() else []
-        for format_ in FORMATS:
+        for format_ in (FolderSource,) if path.is_dir() and holds_class_folders(names) else FORMATS:
             if format_.matches(path, names):
                 return format_(path)
         if path.is_dir():
             raise UserError(f"{path}: {_EXPECTED}, found an empty folder: put images into it.")
-        found = f"a {path.suffix} file" if path.exists() else "nothing"
+        found = f"a {path.suffix} file" if path.is_file() else "no file" if path.exists() else "nothing"
     raise UserError(f"{path}: {_EXPECTED}, found {found}: check the path.")

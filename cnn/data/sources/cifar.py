@@ -8,20 +8,21 @@ import hashlib
 import io
 import os
 import re
-import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import BinaryIO, cast
 
 from PIL import Image
 
 from cnn.data.catalog import CIFAR10_BATCHES
 from cnn.data.sources.layout import SourceFile, in_reading_order
 from cnn.data.sources.source import Source, SourceImage
+from cnn.data.sources.tar import Member, TarError, TarReader
 from cnn.support.errors import UserError
+from cnn.support.listing import visible_files
 
 #: Names of the classes 0…9.
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -33,8 +34,8 @@ _PLANE = _SIDE * _SIDE
 _RECORD = 1 + 3 * _PLANE
 _FOLDER = "cifar-10-batches-bin"  # what the archive unpacks to
 _OFFICIAL_TEST = "test_batch.bin"
-_BLOCK = 1 << 20
-_TAR_ERRORS = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError)
+_MAX_UNPACKED, _MAX_MEMBERS = 1 << 29, 1000  # the official archive: 184 MB in 9 members
+_TAR_ERRORS = (TarError, gzip.BadGzipFile, zlib.error, EOFError)
 
 
 class CifarSource(Source):
@@ -84,6 +85,10 @@ class CifarSource(Source):
                 yield SourceImage(f"{file.name} image {number}", CLASSES[data[start]], file.split, image)
         self.__dict__.pop("_batches", None)  # the memory is needed elsewhere
 
+    def _notes(self) -> tuple[str, ...]:
+        names = visible_files(self.path) if self.path.is_dir() else []
+        return self._other_files(name for name in names if PurePosixPath(name).name not in CIFAR10_BATCHES)
+
     def _caveats(self) -> tuple[str, ...]:
         first = self._files[0]
         if first.name == _OFFICIAL_TEST:
@@ -106,40 +111,36 @@ def _is_batch(name: str) -> bool:
 
 def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Name and records of each batch in a folder, or else of those in the folder that the archive unpacks to."""
-    here, inside = (
-        [file for file in sorted(place.glob("*.bin")) if _is_batch(file.name)] for place in (folder, folder / _FOLDER)
-    )
-    for path in here or inside:
-        with path.open("rb") as file:
-            yield path.name, _verify(folder, path.name, file)
+    names = visible_files(folder)
+    inside = [name for name in names if _is_batch(name.removeprefix(f"{_FOLDER}/"))]
+    for name in [name for name in names if _is_batch(name)] or inside:
+        batch = PurePosixPath(name).name
+        with (folder / name).open("rb") as file:
+            yield batch, _verify(folder, batch, os.fstat(file.fileno()).st_size, file.read)
 
 
 def _read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and records of each batch of a .tar.gz, read in place: nothing is extracted, so names can lead nowhere."""
     try:
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+        with gzip.open(path) as stream:
+            archive = TarReader(cast(BinaryIO, stream), max_bytes=_MAX_UNPACKED, max_members=_MAX_MEMBERS)
             for member in archive:
                 _require_harmless(path, member)
                 name = PurePosixPath(member.name).name
-                if _is_batch(name) and (file := archive.extractfile(member)):
-                    yield name, _verify(path, name, file)
-            # tarfile takes a damaged header for the end; and gzip's checksum comes after the end
-            stream.seek(archive.offset)
-            while block := stream.read(_BLOCK):
-                if block.strip(b"\0"):
-                    raise tarfile.ReadError("no member begins where one should")
+                if _is_batch(name) and member.is_file:
+                    yield name, _verify(path, name, member.size, archive.read)
     except _TAR_ERRORS as error:
         raise UserError(
             f"{path}: expected a whole .tar.gz file, found damage ({error}): copy or download it again."
         ) from error
 
 
-def _require_harmless(path: Path, member: tarfile.TarInfo) -> None:
+def _require_harmless(path: Path, member: Member) -> None:
     """Refuse what no archive of batches has, and what would do harm to whoever unpacks it."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts:
         found = "whose path leads out of the archive"
-    elif not (member.isreg() or member.isdir()):
+    elif not (member.is_file or member.is_folder):
         found = "which is a link or a device"
     else:
         return
@@ -149,16 +150,15 @@ def _require_harmless(path: Path, member: tarfile.TarInfo) -> None:
     )
 
 
-def _verify(path: Path, name: str, file: IO[bytes]) -> bytes:
+def _verify(path: Path, name: str, size: int, read: Callable[[int], bytes]) -> bytes:
     """The records of the batch ``name`` in ``path``, which must be those of the official batch."""
     if name not in CIFAR10_BATCHES:
         known = ", ".join(CIFAR10_BATCHES)
         raise UserError(f"{path}: expected of CIFAR-10 only {known}, found {name!r}: move it away.")
-    expected, size = IMAGES * _RECORD, file.seek(0, os.SEEK_END)
+    expected = IMAGES * _RECORD
     if size != expected:
         raise UserError(f"{path}: expected {name} of {expected:,} bytes, found {size:,}: copy or download it again.")
-    file.seek(0)
-    data = file.read(expected)
+    data = read(expected)
     for number, label in enumerate(data[::_RECORD], start=1):
         if label >= len(CLASSES):
             raise UserError(

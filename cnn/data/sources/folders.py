@@ -1,34 +1,31 @@
 """Folders of images whose names are their classes, with or without a folder for each split around them."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from cnn.data.sources.layout import SourceFile, read_layout
+from cnn.data.sources.layout import Layout, LayoutError, SourceFile, read_layout
 from cnn.data.sources.source import MAX_BYTES, Source, SourceImage
-from cnn.support.files import printable, visible_files
+from cnn.data.sources.tree import is_image_name
+from cnn.support.errors import UserError
+from cnn.support.listing import list_files
+from cnn.support.text import printable
 
-_SYSTEM_NAMES = ("__macosx", "thumbs.db")
+logger = logging.getLogger(__name__)
 
 
-def is_visible(name: str) -> bool:
-    """Whether no part of a relative name is hidden or made by the operating system.
+def holds_class_folders(names: Sequence[str]) -> bool:
+    """Whether images lie in two or more folders: then these are the source, whatever lies beside them.
 
-    >>> is_visible("cat/1.png"), is_visible("cat/.1.png"), is_visible("__MACOSX/cat/1.png")
-    (True, False, False)
+    >>> holds_class_folders(["cat/1.png", "dog/2.png", "metadata.parquet"])
+    True
+    >>> holds_class_folders(["train/0.parquet", "test/0.parquet", "assets/logo.png"])
+    False
     """
-    return not any(part.startswith(".") or part.lower() in _SYSTEM_NAMES for part in name.split("/"))
-
-
-def image_files(folder: Path) -> list[str]:
-    """Sorted relative names of all files that may be images: neither hidden nor made by the operating system.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
-    return list(filter(is_visible, visible_files(folder)))
+    return len({name.rpartition("/")[0] for name in names if "/" in name and is_image_name(name)}) > 1
 
 
 class FolderSource(Source):
@@ -39,19 +36,40 @@ class FolderSource(Source):
         return path.is_dir() and bool(names)
 
     @cached_property
-    def _files(self) -> list[SourceFile]:
-        return read_layout(self._names())
+    def _layout(self) -> Layout:
+        try:
+            return read_layout(self._names())
+        except LayoutError as error:
+            raise UserError(f"{self.path}: {error}") from error
 
     def _count(self) -> Counter[tuple[str | None, str | None]]:
-        return Counter((file.split, file.label) for file in self._files)
+        return Counter((file.split, file.label) for file in self._layout.files)
 
     def _read(self) -> Iterator[SourceImage]:
-        for file in self._files:
-            yield SourceImage(printable(file.name), file.label, file.split, self._load(file.name))
+        for file in self._layout.files:
+            problem = file.problem if file.label is None else self._problem(file)
+            data = b"" if file.label is None or problem else self._load(file.name)
+            yield SourceImage(printable(file.name), file.label, file.split, data, problem)
+        for name, reason in self._special().items():
+            yield SourceImage(printable(name), None, None, b"", reason)
+
+    def _notes(self) -> tuple[str, ...]:
+        return (*self._layout.notes, *self._other_files(file.name for file in self._layout.files if file.label is None))
 
     def _names(self) -> list[str]:
         """Relative names of all files that may be images."""
-        return image_files(self.path)
+        return list_files(self.path).files
+
+    def _special(self) -> dict[str, str]:
+        """Relative name of what is no file, with the reason why it is left out; what is skipped beside is logged."""
+        listing = list_files(self.path)
+        for name, reason in listing.skipped.items():
+            logger.info("Not read: %s, %s.", printable(name), reason)
+        return listing.special
+
+    def _problem(self, file: SourceFile) -> str:
+        """Why a file with a class is left out unread; empty if it is to be read."""
+        return ""
 
     def _load(self, name: str) -> bytes:
         """The first `MAX_BYTES` of a file."""

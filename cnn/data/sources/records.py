@@ -7,13 +7,15 @@ the bits that mark a record's parts are damaged, and reserves up to 512 MiB for 
 
 import struct
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from cnn.data.sources.folders import image_files
-from cnn.data.sources.source import Source, SourceImage, class_name
+from cnn.data.sources.layout import SourceFile, in_reading_order, split_of
+from cnn.data.sources.source import MAX_BYTES, Source, SourceImage, class_name, origin_of_splits
 from cnn.support.errors import UserError
-from cnn.support.files import printable
+from cnn.support.listing import visible_files
+from cnn.support.text import printable
 
 _SUFFIX = ".rec"
 _MAGIC = struct.pack("<I", 0xCED7230A)
@@ -22,35 +24,47 @@ _IR_HEADER = struct.Struct("<IfQQ")  # flag (number of labels if they are an arr
 
 
 class RecordSource(Source):
-    """A folder with two record files, for training and for validation."""
+    """A folder with a record file for each split, two or three; of two without such names the larger is train."""
 
     @classmethod
     def matches(cls, path: Path, names: Sequence[str]) -> bool:
         return path.is_dir() and any(name.lower().endswith(_SUFFIX) for name in names)
 
-    def _read(self) -> Iterator[SourceImage]:
-        files = sorted(self.path / name for name in image_files(self.path) if name.lower().endswith(_SUFFIX))
-        if len(files) != 2:
+    @cached_property
+    def _files(self) -> list[SourceFile]:
+        names = [name for name in visible_files(self.path) if name.lower().endswith(_SUFFIX)]
+        splits = {name: split_of(PurePosixPath(name).stem) for name in names}
+        if len(names) == 2 and None in splits.values():
+            splits = self._guess(splits)
+        if None in splits.values() or len(set(splits.values())) < max(2, len(names)) or "train" not in splits.values():
+            found = ", ".join(printable(name) for name in names[:4])
             raise UserError(
-                f"{self.path}: expected two .rec files, for training and validation, found {len(files)}: "
-                "put exactly these two into a folder."
+                f"{self.path}: expected two or three .rec files, named by the words train, validation and test, found "
+                f"{len(names)}: {found}; put exactly these into a folder."
             )
+        return in_reading_order(SourceFile(name, split, "") for name, split in splits.items())
+
+    def _guess(self, splits: dict[str, str | None]) -> dict[str, str | None]:
+        """The splits of two files of which one name or both say nothing: the larger one is for training."""
+        largest = max(splits, key=lambda name: (self.path / name).stat().st_size)
+        train = next((name for name, split in splits.items() if split == "train"), None)
+        others = [name for name, split in splits.items() if split is None]
+        train = train or (others[0] if len(others) == 1 else largest)
+        return {name: "train" if name == train else split or "validation" for name, split in splits.items()}
+
+    def _notes(self) -> tuple[str, ...]:
+        read = {file.split or "train": [file.name] for file in self._files}
+        return origin_of_splits(read) + self._other_files(
+            name for name in visible_files(self.path) if not name.lower().endswith(_SUFFIX)
+        )
+
+    def _read(self) -> Iterator[SourceImage]:
         # the notebook's files, not_hotdog_train-….rec: 1 is a hotdog
-        names = ["not_hotdog", "hotdog"] if all("hotdog" in file.name.lower() for file in files) else []
-        training = _training_file(files)
-        for file in sorted(files, key=lambda file: file == training):
-            split = "train" if file == training else "validation"
-            for number, (label, data) in enumerate(read_records(file), start=1):
-                yield SourceImage(f"{printable(file.name)} record {number}", class_name(label, names), split, data)
-
-
-def _training_file(files: list[Path]) -> Path:
-    """Which of two record files is for training: the names say it, or else it is the larger one."""
-    for words, is_training in ((("train",), True), (("val", "test"), False)):
-        named = [file for file in files if any(word in file.name.lower() for word in words)]
-        if len(named) == 1:
-            return named[0] if is_training else next(file for file in files if file != named[0])
-    return max(files, key=lambda file: file.stat().st_size)
+        is_hotdog = all("hotdog" in PurePosixPath(file.name).name.lower() for file in self._files)
+        names = ["not_hotdog", "hotdog"] if is_hotdog else []
+        for file in self._files:
+            for number, (label, data) in enumerate(read_records(self.path / file.name), start=1):
+                yield SourceImage(f"{printable(file.name)} record {number}", class_name(label, names), file.split, data)
 
 
 def _read_parts(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
@@ -70,13 +84,17 @@ def _read_parts(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
 def _read_contents(file: BinaryIO, size: int) -> Iterator[bytes]:
     """Content of each record, its parts joined."""
     parts: list[bytes] = []
+    length = 0
     for kind, part in _read_parts(file, size):
         if kind > _LAST or (kind in (_WHOLE, 1)) != (not parts):
             raise ValueError("its parts are out of order")
         parts.append(part)
+        length += len(part) + len(_MAGIC)
+        if length > MAX_BYTES:
+            raise ValueError(f"it is longer than {MAX_BYTES:,} bytes")
         if kind in (_WHOLE, _LAST):
             yield _MAGIC.join(parts)
-            parts = []
+            parts, length = [], 0
     if parts:
         raise ValueError("its end is missing")
 

@@ -1,17 +1,25 @@
 """What a source of labelled images is, whatever its format, and what it gives: encoded images, one at a time."""
 
 import os
+import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from cnn.support.errors import UserError
+from cnn.support.text import printable
 
 SPLITS = ("train", "validation", "test")
+
+# suffixes of the files that hold several images each
+_COLLECTIONS = (".parquet", ".rec", ".zip", ".bin", ".tar.gz", ".tgz", ".tar")
+
+#: A class name has no more characters than this.
+MAX_LABEL = 100
 
 #: More than this many bytes of one image file are never read; a longer image is cut off, and so found damaged.
 MAX_BYTES = 1 << 27
@@ -22,13 +30,15 @@ class SourceImage:
     """One encoded image of a source.
 
     ``name`` says where in the source it is; ``label`` is the class name, None if the source gives none; ``split``
-    is one of `SPLITS`, None if the source has no split.
+    is one of `SPLITS`, None if the source has no split. ``problem`` says why the image cannot be used; then there may
+    be no ``data``.
     """
 
     name: str
     label: str | None
     split: str | None
     data: bytes
+    problem: str = ""
 
 
 class Source(ABC):
@@ -52,7 +62,10 @@ class Source(ABC):
     def counts(self) -> Counter[tuple[str | None, str | None]]:
         """Number of images of each (split, class); none of them is decoded."""
         with readable(self.path):
-            return self._count()
+            counts: Counter[tuple[str | None, str | None]] = Counter()
+            for (split, label), count in self._count().items():
+                counts[split, self._spelt(label)] += count
+            return counts
 
     def images(self) -> Iterator[SourceImage]:
         """All images, one in memory at a time: test, validation, train, and by name inside each.
@@ -61,7 +74,13 @@ class Source(ABC):
         one counts as none.
         """
         with readable(self.path):
-            yield from self._read()
+            for image in self._read():
+                yield replace(image, label=self._spelt(image.label))
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about how the source was understood: where its splits come from, and what is not read."""
+        with readable(self.path):
+            return self._notes()
 
     def caveats(self) -> tuple[str, ...]:
         """Sentences that a reader of any figure must know about the source; none for most sources."""
@@ -77,6 +96,47 @@ class Source(ABC):
 
     def _caveats(self) -> tuple[str, ...]:
         return ()
+
+    def _notes(self) -> tuple[str, ...]:
+        return ()
+
+    def _spelt(self, label: str | None) -> str | None:
+        """A class name in the one spelling that it has in the dataset."""
+        spelt = None if label is None else printable(spell_class(label))
+        if spelt is None or 0 < len(spelt) <= MAX_LABEL:
+            return spelt
+        found = f"one of {len(spelt)}, {spelt[:20]!r}…" if spelt else f"an empty one, {label!r}"
+        raise UserError(f"{self.path}: expected class names of 1 to {MAX_LABEL} characters, found {found}: rename it.")
+
+    def _other_files(self, names: Iterable[str]) -> tuple[str, ...]:
+        """A sentence that files which hold several images are not read, if there are some among ``names``."""
+        others = [name for name in names if name.lower().endswith(_COLLECTIONS)]
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        return (f"Not read, because a source is of one kind: {printable(others[0])}{more}.",) if others else ()
+
+
+def origin_of_splits(places: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """A sentence that says which folders or files are which split; none without splits.
+
+    >>> origin_of_splits({"train": ["a/0.parquet", "a/1.parquet", "a/2.parquet"], "test": ["b/0.parquet"]})
+    ('Train is a/0.parquet and 2 more, test is b/0.parquet.',)
+    """
+    parts = [
+        f"{split} is {places[split][0]}{f' and {len(places[split]) - 1} more' if len(places[split]) > 1 else ''}"
+        for split in SPLITS
+        if split in places
+    ]
+    return (printable(f"{', '.join(parts)[0].upper()}{', '.join(parts)[1:]}."),) if parts else ()
+
+
+def spell_class(name: str) -> str:
+    r"""A class name as it is kept: accents in one spelling (NFC), no control characters, no spaces around it.
+
+    >>> spell_class("Bru\u0308he ") == "Br\xfche", spell_class("a\x1b[31m\nb")
+    (True, 'a[31m b')
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFC", name) if c.isspace() or unicodedata.category(c) != "Cc")
+    return " ".join(plain.split())
 
 
 @contextmanager

@@ -15,7 +15,8 @@ import requests
 
 import cnn.data.downloads as downloads
 from cnn.data.catalog import CatalogFile
-from cnn.data.downloads import available, describe_failure, fetch
+from cnn.data.downloads import available, fetch
+from cnn.data.transfers import describe_failure
 from cnn.support.errors import TransientError, UserError
 
 CONTENT = bytes(range(256)) * 2000
@@ -31,6 +32,7 @@ class Server:
     statuses: dict[str, int] = field(default_factory=dict)
     break_after: dict[str, int] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    dripping: set[str] = field(default_factory=set)
     resumes: bool = True
     requests: list[tuple[str, str | None]] = field(default_factory=list)
 
@@ -59,6 +61,9 @@ def server() -> Iterator[Server]:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            for byte in body if self.path in state.dripping else b"":
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.05)
             self.wfile.write(body[: state.break_after.get(self.path, len(body))])
 
         def log_message(self, *arguments: object) -> None:
@@ -186,6 +191,40 @@ def test_file_of_unknown_size(server: Server, tmp_path: Path) -> None:
     assert fetch_one(file, tmp_path).read_bytes() == CONTENT
 
 
+def test_file_of_unknown_size_that_never_ends(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "MAX_UNKNOWN_BYTES", 100_000)
+    server.files = {"/a": CONTENT}
+    with pytest.raises(UserError, match="size mismatch: expected at most 100,000 bytes, received more") as refused:
+        fetch_one(replace(catalogued(server.url("/a")), size=None), tmp_path)
+    assert not isinstance(refused.value, TransientError) and not names(tmp_path)
+
+
+@pytest.mark.parametrize("bound", ["BLOCK_SECONDS", "TOTAL_SECONDS"])
+def test_body_that_drips_is_given_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(downloads, bound, 0.5)
+    server.files, server.dripping = {"/a": CONTENT, "/b": CONTENT}, {"/a"}
+    with pytest.raises(TransientError, match="no response in time; the next attempt resumes"):
+        fetch_one(catalogued(server.url("/a")), tmp_path)
+    assert fetch_one(catalogued(server.url("/a"), server.url("/b")), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("mirror", ["~nosuchuser", "x" * 300, "a\0b"])
+def test_mirror_that_cannot_be_leads_to_the_next(server: Server, tmp_path: Path, mirror: str) -> None:
+    server.files = {"/a": CONTENT}
+    assert fetch_one(catalogued(server.url("/a")), tmp_path, mirror).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("address", ["http://", "http://" + "a" * 70, "http://[", "http://127.0.0.1:99999/"])
+def test_address_that_is_none_leads_to_the_next(server: Server, tmp_path: Path, address: str) -> None:
+    server.files = {"/a": CONTENT}
+    assert fetch_one(catalogued(address, server.url("/a")), tmp_path / "one").read_bytes() == CONTENT
+    with pytest.raises(UserError, match="is not valid") as refused:
+        fetch_one(catalogued(address), tmp_path / "two")
+    assert not isinstance(refused.value, TransientError)
+
+
 def test_smaller_file_is_refused(server: Server, tmp_path: Path) -> None:
     server.files = {"/a": CONTENT[:-1]}
     with pytest.raises(UserError, match=f"expected {len(CONTENT):,} bytes, received {len(CONTENT) - 1:,}"):
@@ -270,4 +309,4 @@ def test_failures_are_described() -> None:
     assert describe_failure(requests.HTTPError(response=response)) == "HTTP 418"
     assert describe_failure(requests.ConnectTimeout()) == "no response in time"
     assert describe_failure(PermissionError(13, "Permission denied")) == "Permission denied"
-    assert describe_failure(requests.exceptions.InvalidURL("no host")) == "no host"
+    assert describe_failure(requests.exceptions.InvalidURL("no host")).endswith("is not valid: no host")

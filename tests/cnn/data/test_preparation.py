@@ -1,33 +1,22 @@
 import errno
 import json
-import random
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from preparations import names_of, prepared
 from writers import CLASSES, Files, encode, labelled_files, noise, png, write_folder
 
-from cnn.data.datasets import Dataset
-from cnn.data.preparation import assign_split, prepare
+from cnn.data.preparation import prepare
 from cnn.data.sources import open_source
 from cnn.data.sources.folders import FolderSource
 from cnn.support.errors import UserError
 from cnn.support.files import content_digest
 
 TEXT = b"no image"
-
-
-def prepared(place: Path, files: Files, **options: float) -> Dataset:
-    return prepare(write_folder(place / "photos", files), place / "dataset", **options)  # type: ignore[arg-type]
-
-
-def names_of(dataset: Dataset) -> dict[str, str]:
-    """The split of each image by its name."""
-    return {row.name: split for split in dataset.splits for row in dataset.rows(split)}
 
 
 def test_three_splits_stay_as_they_are(tmp_path: Path) -> None:
@@ -105,60 +94,19 @@ def test_a_class_without_test_images_is_a_caveat(tmp_path: Path) -> None:
     assert prepared(tmp_path, files).caveats == ("No test image shows hotdog, so test figures say little: add images.",)
 
 
-def test_splits_have_their_shares() -> None:
-    rng = random.Random(0)
-    ids = [f"{rng.getrandbits(256):064x}" for _ in range(20_000)]
-    unsplit = Counter(assign_split(image, None, frozenset({None}), 0.2) for image in ids)
-    assert unsplit["test"] / 20_000 == pytest.approx(0.15, abs=0.01)
-    assert unsplit["validation"] / 20_000 == pytest.approx(0.15, abs=0.01)
-    of_train = Counter(assign_split(image, "train", frozenset({"train", "test"}), 0.4) for image in ids)
-    assert of_train["validation"] / 20_000 == pytest.approx(0.4, abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("start", "share", "expected"),
-    [  # the first 32 bits of the id are the position in 0…1
-        ("00000000", 0, "train"),
-        ("3fffffff", 0.25, "validation"),
-        ("40000000", 0.25, "train"),
-        ("ffffffff", 1, "validation"),
-    ],
-)
-def test_validation_ends_at_its_share(start: str, share: float, expected: str) -> None:
-    image_id, splits = start + "0" * 56, frozenset({"train", "test"})
-    assert assign_split(image_id, "train", splits, share) == expected
-    assert assign_split(image_id, "test", splits, share) == "test"
-    assert assign_split(image_id, "train", splits | {"validation"}, share) == "train"
-
-
-@pytest.mark.parametrize(
-    ("start", "expected"),
-    [  # 0.15 and 0.3 of 2³² are 26666666.6… and 4ccccccc.c… in hexadecimal
-        ("00000000", "test"),
-        ("26666666", "test"),
-        ("26666667", "validation"),
-        ("4ccccccc", "validation"),
-        ("4ccccccd", "train"),
-        ("ffffffff", "train"),
-    ],
-)
-def test_unsplit_images_by_position(start: str, expected: str) -> None:
-    assert assign_split(start + "f" * 56, None, frozenset({None}), 0.9) == expected
-
-
 @settings(max_examples=8, deadline=None)
 @given(
-    added=st.sets(st.tuples(st.sampled_from(CLASSES), st.integers(1000, 1050)), max_size=15),
+    added=st.dictionaries(st.integers(1000, 1050), st.sampled_from(CLASSES), max_size=15),
     has_test=st.booleans(),
 )
 def test_added_images_move_no_other(
-    added: set[tuple[str, int]], has_test: bool, tmp_path_factory: pytest.TempPathFactory
+    added: dict[int, str], has_test: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     place = tmp_path_factory.mktemp("splits")
     files = labelled_files(*(("train", "test") if has_test else ("",)), count=24)
     before = names_of(prepare(write_folder(place / "photos", files), place / "before"))
     parts = ["train/", "test/"] if has_test else [""]
-    more = {f"{parts[seed % len(parts)]}{label}/0{seed}.png": png(seed) for label, seed in added}
+    more = {f"{parts[seed % len(parts)]}{label}/0{seed}.png": png(seed) for seed, label in added.items()}
     after = names_of(prepare(write_folder(place / "photos", more), place / "after"))
     assert {name: after[name] for name in before} == before
     assert after.keys() == files.keys() | more.keys()
@@ -272,13 +220,24 @@ UNUSABLE: dict[str, tuple[Files, str]] = {
     "no train": (labelled_files("val", "test", count=3), "found only test and validation"),
     "no validation image": (
         {**labelled_files("train", "val", count=3), "train/soup/1.png": png(800)},
-        "class 'soup' has no image for validation.* 0 of 'soup': add some to its validation images",
+        "class 'soup' has no image for validation.* found 1 for train: add some to its validation images",
     ),
     "no train image": (
         {**labelled_files("train", "val", count=3), "val/soup/1.png": png(800)},
         "class 'soup' has no image for train",
     ),
-    "too few to divide": ({"a/1.png": png(1), "b/2.png": png(2)}, "has no image for .*: add more images"),
+    "one of a class": (
+        {"a/1.png": png(1), "b/2.png": png(2)},
+        "'a' has no image for validation.* add more images of 'a'",
+    ),
+    "two of a class": (
+        {**labelled_files("", count=3), "soup/1.png": png(800), "soup/2.png": png(801)},
+        "'soup' has no image for test; .* found 1 for train, 1 for validation: add more images of 'soup'",
+    ),
+    "one in train": (
+        {**labelled_files("train", "test", count=3), "train/soup/1.png": png(800)},
+        "'soup' has no image for validation",
+    ),
 }
 
 

@@ -188,3 +188,13 @@ def test_mistakes_are_the_most_confident(trainings: Trainings, shown: list[Shown
         path.write_bytes(images[number].data)
         np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(path).convert("RGB")))
     assert none == {"no mistakes": []}
+
+
+def test_timings_that_were_lost_are_not_a_number(tmp_path: Path) -> None:
+    figures = dict.fromkeys(("validation_accuracy", "accuracy", "low", "high", "megabytes"), 0.5)
+    lost = dict.fromkeys(("seconds_per_epoch", "images_per_second", "outside_network"), float("nan"))
+    row = ComparisonRow(architecture="vgg", parameters=1, **figures, **lost)
+    found = Comparison(best="vgg", split="test", caveats=(), rows=(row,))
+    (tmp_path / "comparison.json").write_text(found.model_dump_json())
+    (again,) = Comparison.open(tmp_path).table()
+    assert again["seconds per epoch"] == "nan" and again["95 % interval"] == "50.0–50.0 %"

@@ -1,11 +1,27 @@
 """Figures, by what their axes hold."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder  # type: ignore[import-untyped]
+from fontTools.pens.ttGlyphPen import TTGlyphPen  # type: ignore[import-untyped]
+from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.mathtext import MathTextParser
+from matplotlib.text import Text
 from PIL import Image
 
-from cnn.evaluation.plots import comparison_curves, confusion_plot, learning_curves, save_figure
+from cnn.evaluation.lettering import legible
+from cnn.evaluation.plots import (
+    comparison_curves,
+    confusion_plot,
+    image_grid,
+    learning_curves,
+    save_figure,
+    seen_by_network,
+)
 
 HISTORY = [
     {"epoch": 0, "seconds": 0.0, "validation_accuracy": 0.1},
@@ -56,3 +72,81 @@ def test_notes_stand_below_a_figure(tmp_path: Path) -> None:
         sizes[name] = Image.open(tmp_path / name, formats=["PNG"]).size
         assert figure.get_supxlabel().replace("\n", " ") == "".join(notes)
     assert sizes["noted"][0] == sizes["plain"][0] and sizes["noted"][1] > sizes["plain"][1]
+
+
+# ---- text from outside
+
+NAMES = ("Ba$$in", "$5 not $1", "a\\$b", "_{x}^2 $\\frac{$", "ends\nin\x1b[31m", "猫", "🐶 café", "%s {x}")
+
+
+def all_figures(names: tuple[str, ...]) -> list[Figure]:
+    """A figure of each kind in which these names are drawn everywhere."""
+    image = Image.new("RGB", (20, 20))
+    confusion = np.eye(len(names), dtype=np.int64)
+    return [
+        comparison_curves(dict.fromkeys(names, HISTORY)),
+        confusion_plot(dict.fromkeys(names[3:5], confusion), names),
+        image_grid({name: [(image, f"{name} 99%")] for name in names}),
+        seen_by_network(image, image, names[0]),
+        *(seen_by_network(image, image, name) for name in names[1:]),
+    ]
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_are_drawn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("taken for a formula")
+
+    monkeypatch.setattr(MathTextParser, "parse", fail)
+    for number, figure in enumerate(all_figures(NAMES)):
+        save_figure(figure, tmp_path / f"{number}.png", NAMES)
+        found = texts(figure)
+        assert all(line.isprintable() for text in found for line in text.split("\n"))
+        if number > 3:
+            assert legible(NAMES[number - 3]) in found
+        else:
+            assert [text for text in found if "Ba$$in" in text]
+
+
+def test_what_cannot_be_seen_is_spelled_out() -> None:
+    assert legible("cat\u202egnp.exe \u200b\u00ad") == "cat\\u202egnp.exe \\u200b\\xad"  # DejaVu Sans has all three
+
+
+def write_font(path: Path, *characters: str) -> None:
+    """A font that has only these characters, as squares."""
+    names = [f"u{ord(character):X}" for character in characters]
+    pen = TTGlyphPen(None)
+    for number, place in enumerate(((0, 0), (0, 700), (700, 700), (700, 0))):
+        (pen.lineTo if number else pen.moveTo)(place)
+    pen.closePath()
+    square = pen.glyph()
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", *names])
+    builder.setupCharacterMap({ord(character): name for character, name in zip(characters, names, strict=True)})
+    builder.setupGlyf(dict.fromkeys([".notdef", *names], square))
+    builder.setupHorizontalMetrics(dict.fromkeys([".notdef", *names], (800, 0)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": f"Test {path.stem}", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+
+
+def test_a_font_that_has_the_characters_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [font for font in fontManager.ttflist if font.name.startswith(("DejaVu", "Last Resort"))]
+    monkeypatch.setattr(fontManager, "ttflist", known)
+    assert (legible("猫 é"), legible("🐶")) == ("\\u732b é", "\\U0001f436")
+    for number, character in enumerate("猫🐶"):
+        write_font(tmp_path / f"{number}.ttf", character)
+        fontManager.addfont(tmp_path / f"{number}.ttf")
+    name = "猫 🐶 é"
+    assert legible(name) == name
+    figure = seen_by_network(Image.new("RGB", (9, 9)), Image.new("RGB", (9, 9)), name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_figure(figure, tmp_path / "figure.png")
+    assert figure.get_suptitle() == name

@@ -57,6 +57,7 @@ def test_caption_names_label_of_mistakes_only() -> None:
     probabilities = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]], np.float32)
     found = Predictions(["a", "b"], ["a", "b"], np.array([0, 2]), probabilities)
     assert [found.caption(number, CLASSES) for number in (0, 1)] == ["ant 70%", "ant 70%\nis cat"]
+    assert found.caption(1, ("a\nnt", "bee", "c\nat")) == "a nt 70%\nis c at"
 
 
 def test_predictions_survive_their_file(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from cnn.data.datasets import Dataset
 from cnn.data.images import PHOTO, Preprocessing
 from cnn.evaluation.comparison import Comparison, ComparisonRow
 from cnn.networks.architectures import NetworkConfig
+from cnn.publication.champions import promote
 from cnn.publication.manifest import Lineage, Manifest, WeightsOrigin
 from cnn.publication.model_card import history_rows, metrics_rows, model_card, summary
-from cnn.publication.versions import promote
 from cnn.support.references import Reference
 from cnn.training.recipes import hotdog_recipe
 
@@ -88,6 +88,10 @@ def test_summary_says_whether_it_is_the_champion(candidate: Made, tmp_path: Path
     promote(second)
     assert "food v0002 has become the champion since." in summary(second)
     assert "food v0001 is no longer the champion: v0002 is." in summary(first)
+    (tmp_path / "food" / "champion.json").write_text("{")
+    assert "food v0001 is no longer the champion: there is none." in summary(first)
+    (tmp_path / "food" / "champion.json").unlink()
+    assert "food v0002 is not the champion." in summary(second)
 
 
 def test_rows_are_for_people(candidate: Made, tmp_path: Path) -> None:

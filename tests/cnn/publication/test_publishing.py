@@ -1,9 +1,12 @@
 """Which candidate becomes a version and which version the champion; what a killed publication leaves."""
 
+import json
+import os
 import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +20,10 @@ from conftest import ROOT, write_images
 from cnn.data.datasets import Dataset
 from cnn.data.preparation import prepare
 from cnn.evaluation.comparison import Comparison, ComparisonRow
+from cnn.publication.champions import champion, find_champion, promote, standing_champion
 from cnn.publication.manifest import Manifest
-from cnn.publication.versions import champion, new_images, promote, versions
+from cnn.publication.versions import new_images, versions
+from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 
 
@@ -54,7 +59,7 @@ def photos(tmp_path: Path, drawn: Path) -> Path:
 def edit(version: Path, **changes: object) -> None:
     """Change a published manifest."""
     manifest = Manifest(**dict(Manifest.open(version)) | changes)
-    (version / "manifest.json").write_text(manifest.model_dump_json())
+    manifest.save(version)
 
 
 def measure_f1(version: Path, f1: float) -> None:
@@ -148,15 +153,191 @@ def test_other_classes_cannot_be_compared(hotdog: Made, other: Made, models: Pat
     assert champion(models / "food") == second
 
 
-def test_altered_champion_needs_not_be_beaten(
+def flip(file: Path) -> None:
+    """Alter one bit in the middle of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+ANSWERING = ("squeezenet-symbol.json", "squeezenet-0000.params", "classes.json")
+
+
+@pytest.mark.parametrize("name", ["README.md", "curves.png", "squeezenet.onnx", "images.parquet", "metrics.json"])
+def test_champion_with_an_altered_side_file_must_be_beaten(
+    hotdog: Made, other: Made, models: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    first = hotdog.publish(models)
+    flip(first / name)
+    second = other.publish(models)
+    assert "Worse than the champion: validation F1 0.0000 against 0.6667" in Manifest.open(second).reason
+    assert champion(models / "food") == first
+    assert f"{first}: altered or deleted since it was published: {name}" in caplog.text
+
+
+@pytest.mark.parametrize("name", [*ANSWERING, "manifest.json"])
+@pytest.mark.parametrize("damage", [flip, Path.unlink], ids=["altered", "deleted"])
+def test_without_an_intact_champion_nothing_is_promoted_unless_asked(
+    hotdog: Made, other: Made, models: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    damage(hotdog.publish(models) / name)
+    second = other.publish(models)
+    assert second.name == "v0002" and not Manifest.open(second).promoted
+    assert Manifest.open(second).reason.startswith("No version that was promoted is intact, so there is no champion")
+    assert other.publish(models) == second and standing_champion(models / "food") is None
+    third = other.publish(models, promote="always")
+    assert third.name == "v0003" and Manifest.open(third).promoted
+    assert champion(models / "food") == third
+    assert "against 0.0000 of v0003" in Manifest.open(hotdog.publish(models)).reason
+
+
+@pytest.mark.parametrize("name", ANSWERING)
+def test_candidate_must_beat_the_newest_promoted_version_that_is_intact(
+    hotdog: Made, equal: Made, other: Made, models: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    first, second = hotdog.publish(models), equal.publish(models)
+    flip(second / name)
+    third = other.publish(models)
+    assert "Worse than the champion: validation F1 0.0000 against 0.6667 of v0001" in Manifest.open(third).reason
+    assert champion(models / "food") == first
+    assert f"{second} was altered since it was published" in caplog.text and "The champion is v0001" in caplog.text
+
+
+def test_network_whose_champion_was_damaged_takes_its_place(hotdog: Made, other: Made, models: Path) -> None:
+    flip(hotdog.publish(models) / ANSWERING[1])
+    other.publish(models)
+    third = hotdog.publish(models)
+    assert Manifest.open(third).reason == "It is the network of v0001, whose files were altered since."
+    assert third.name == "v0003" and champion(models / "food") == third
+
+
+def test_promotion_without_comparison_lasts(hotdog: Made, other: Made, models: Path) -> None:
+    first = hotdog.publish(models)
+    second = other.publish(models)
+    third = other.publish(models, promote="always")  # what v0002 says of itself is not edited
+    assert [Manifest.open(each).promoted for each in (first, second, third)] == [True, False, True]
+    (models / "food" / "champion.json").unlink()
+    assert other.publish(models) == second and champion(models / "food") == third
+    assert hotdog.publish(models) == first and champion(models / "food") == third
+    assert hotdog.publish(models, promote="always") == first == champion(models / "food")
+
+
+# ---- what was damaged
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{", b"[]", b"null", b"\xff", b'{"version": "../v0001"}', b"[" * 10**5]
+)
+def test_damaged_champion_file_is_restored(
+    hotdog: Made, equal: Made, other: Made, models: Path, caplog: pytest.LogCaptureFixture, content: bytes | None
+) -> None:
+    hotdog.publish(models)
+    second, third = equal.publish(models), other.publish(models)
+    file = models / "food" / "champion.json"
+    file.unlink() if content is None else file.write_bytes(content)
+    assert find_champion(models, "food") == second
+    assert other.publish(models) == third and champion(models / "food") == second
+    assert "The champion is v0002, the newest intact version that was promoted." in caplog.text
+
+
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)], ids=["dir", "fifo", "loop"]
+)
+def test_what_is_no_file_is_never_opened(hotdog: Made, models: Path, make: Callable[[Path], None]) -> None:
+    first = hotdog.publish(models)
+    file = models / "food" / "champion.json"
+    file.unlink()
+    make(file)
+    assert hotdog.publish(models) == first == champion(models / "food") == find_champion(models, "food")
+    (first / "manifest.json").unlink()
+    make(first / "manifest.json")
+    assert hotdog.publish(models).name == "v0002" and (models / "food" / "damaged-v0001").is_dir()
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-200])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def lose_files(file: Path) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"files": {}}), encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, empty, cut, flip, lose_files])
+def test_version_without_a_whole_manifest_is_set_aside(
+    hotdog: Made,
+    equal: Made,
+    other: Made,
+    models: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path], None],
+) -> None:
+    first, second = hotdog.publish(models), equal.publish(models)
+    damage(second / "manifest.json")
+    third = other.publish(models)
+    assert {path.name for path in (models / "food").iterdir()} == {"v0001", "damaged-v0002", "v0003", "champion.json"}
+    assert third.name == "v0003" and champion(models / "food") == first
+    assert f"{second}: its manifest.json" in caplog.text and "set aside as damaged-v0002" in caplog.text
+    assert (models / "food" / "damaged-v0002" / "squeezenet.onnx").exists()
+    damage(third / "manifest.json")
+    third.rename(second)  # as if a copy had been put back
+    assert equal.publish(models).name == "v0003"
+    assert (models / "food" / "damaged-v0002-1").is_dir()
+
+
+def test_manifest_of_another_release_is_left_where_it_is(
     hotdog: Made, other: Made, models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = hotdog.publish(models)
-    (first / "README.md").write_text("edited")
-    second = other.publish(models)
-    assert Manifest.open(second).reason == "There was no intact champion to compare with."
-    assert champion(models / "food") == second
-    assert f"{first} was altered since it was published" in caplog.text
+    (first / "manifest.json").write_text('{"name": "food"}')
+    assert other.publish(models).name == "v0002" and first.is_dir()
+    assert f"{first}: is left out, as its manifest is of another release" in caplog.text
+
+
+# ---- whose model it is
+
+
+def at(candidate: Made, place: str) -> Made:
+    """The same candidate of data at another place."""
+    return candidate.with_lineage(
+        data=candidate.lineage.data.model_copy(
+            update={"place": place, "digest": f"{place} {candidate.dataset.digest()}"}
+        )
+    )
+
+
+def test_two_sources_of_one_name_do_not_share_a_champion(hotdog: Made, photos: Path, models: Path) -> None:
+    first = at(hotdog, "/a/photos").publish(models)
+    for label in ("hotdog", "not_hotdog"):
+        for split in ("train", "validation", "test"):
+            shutil.rmtree(photos / split / label)
+    write_images(photos / "train", 4, first=300)
+    write_images(photos / "validation", 2, first=400)
+    others = make_candidate(photos.parent / "others", prepare(photos, photos.parent / "others"), 0)
+    with pytest.raises(
+        UserError, match=r"name food: .* v0001 was made from /a/photos, and /b/photos has not one image"
+    ):
+        at(others, "/b/photos").publish(models)
+    assert at(others, "/a/photos").publish(models).name == "v0002"  # all photos there were replaced
+    assert at(others, "/b/photos").publish(models / "elsewhere").name == "v0001"
+    for split in ("train", "validation"):
+        (photos / split / "hotdog").rename(photos / split / "cat")
+    cats = make_candidate(photos.parent / "cats", prepare(photos, photos.parent / "cats"), 0)
+    with pytest.raises(UserError, match=r"has other classes \(cat, not_hotdog instead of hotdog, not_hotdog\): give"):
+        at(cats, "/c/photos").publish(models)
+    assert champion(models / "food") != first
+    asked = at(cats, "/c/photos").publish(models, promote="always")
+    assert champion(models / "food") == asked
+
+
+def test_source_that_was_moved_is_still_the_same(hotdog: Made, other: Made, models: Path) -> None:
+    first = at(hotdog, "/a/photos").publish(models)
+    second = at(other, "/b/photos").publish(models)
+    assert champion(models / "food") == first
+    assert Manifest.open(second).reason.endswith(" The data was at /a/photos when v0001 was made.")
 
 
 # ---- what is published
@@ -231,16 +412,20 @@ def test_images_are_listed_with_their_splits(hotdog: Made, models: Path, photos:
 # ---- what was interrupted
 
 
-def test_missing_champion_is_replaced_by_what_was_published(hotdog: Made, other: Made, models: Path) -> None:
-    better, worse = hotdog.publish(models), other.publish(models)
-    assert champion(models / "food") == better
-    shutil.rmtree(better)
-    assert other.publish(models) == worse == champion(models / "food")
-    again = hotdog.publish(models)
-    assert champion(models / "food") == again
+def test_promotion_that_was_interrupted_is_made_up_for(hotdog: Made, other: Made, models: Path) -> None:
+    worse, better = other.publish(models), hotdog.publish(models)
     promote(worse)  # as if the process had been killed before it promoted the other
-    assert hotdog.publish(models) == again == champion(models / "food")
-    assert other.publish(models) == worse and champion(models / "food") == again
+    assert other.publish(models) == worse == champion(models / "food")
+    assert hotdog.publish(models) == better == champion(models / "food")
+    assert other.publish(models) == worse and champion(models / "food") == better
+
+
+def test_number_of_a_champion_that_was_deleted_is_not_used_again(hotdog: Made, other: Made, models: Path) -> None:
+    shutil.rmtree(hotdog.publish(models))
+    second = other.publish(models)
+    assert second.name == "v0002" and not Manifest.open(second).promoted
+    with pytest.raises(UserError, match=r"none of its versions is the champion and can answer"):
+        find_champion(models, "food")
 
 
 def test_two_runs_publish_one_after_the_other(hotdog: Made, other: Made, models: Path) -> None:

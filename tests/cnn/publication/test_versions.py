@@ -1,25 +1,20 @@
 """Published versions: which are there, which is the champion, whether one is intact, and what is loaded of it."""
 
+import re
 import shutil
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from candidates import make_candidate
 from conftest import write_images
 from PIL import Image
 
 from cnn.data.datasets import Dataset
+from cnn.publication.champions import champion, find_champion, promote, standing_champion
 from cnn.publication.manifest import Champion, Manifest
-from cnn.publication.versions import (
-    champion,
-    find_champion,
-    intact_champion,
-    is_intact,
-    load_version,
-    promote,
-    versions,
-)
+from cnn.publication.versions import can_answer, is_intact, load_version, versions
 from cnn.support.errors import UserError
 
 
@@ -54,6 +49,35 @@ def test_incomplete_version_is_not_loaded(version: Path, name: str) -> None:
         load_version(version)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "squeezenet-symbol.json", "squeezenet-0000.params", "classes.json"])
+def test_version_with_a_flipped_bit_is_not_loaded(version: Path, name: str) -> None:
+    content = (version / name).read_bytes()
+    for place in np.linspace(0, len(content) - 1, 25 if name == "manifest.json" else 5, dtype=int):
+        flipped = bytearray(content)
+        flipped[place] ^= 4
+        if name == "manifest.json" and flipped[place] in b" \n":
+            continue  # its layout is not part of what it says
+        (version / name).write_bytes(flipped)
+        with pytest.raises(UserError, match=f"v0001.*{re.escape(name)}.* altered|is damaged|of another release"):
+            load_version(version)
+        assert not can_answer(version)
+    (version / name).write_bytes(content)
+    assert can_answer(version)
+
+
+def test_altered_side_file_is_said(version: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (version / "README.md").write_text("edited")
+    (version / "curves.png").unlink()
+    load_version(version)
+    assert f"{version}: altered or deleted since it was published: README.md, curves.png" in caplog.text
+
+
+def test_manifest_without_a_checksum_is_of_an_earlier_release(version: Path) -> None:
+    manifest = Manifest.open(version)
+    (version / "manifest.json").write_text(manifest.model_dump_json())
+    assert Manifest.open(version) == manifest and can_answer(version)
+
+
 def test_only_unchanged_files_are_intact(version: Path) -> None:
     assert is_intact(version)
     for path in sorted(version.iterdir()):
@@ -79,7 +103,7 @@ def test_versions_are_in_the_order_of_their_numbers(version: Path) -> None:
 def test_champion_says_what_it_is(version: Path) -> None:
     other = shutil.copytree(version, version.parent / "v0002")
     promote(other)
-    assert champion(version.parent) == intact_champion(version.parent) == other
+    assert champion(version.parent) == standing_champion(version.parent) == other
     entry = Champion.model_validate_json((version.parent / "champion.json").read_text())
     manifest = Manifest.open(version)
     assert (entry.version, entry.metrics, entry.since) == ("v0002", manifest.metrics, manifest.created)
@@ -88,11 +112,11 @@ def test_champion_says_what_it_is(version: Path) -> None:
 
 def test_champion_that_is_gone_is_reported(version: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.rmtree(version)
-    with pytest.raises(UserError, match=r"names v0001, which is not there; delete the file and publish again"):
+    with pytest.raises(UserError, match=r"names v0001, which is not there; publish again"):
         champion(version.parent)
-    assert intact_champion(version.parent) is None and "which is not there" in caplog.text
+    assert standing_champion(version.parent) is None and "which is not there" in caplog.text
     (version.parent / "champion.json").write_text("[]")
-    with pytest.raises(UserError, match="delete it and publish again"):
+    with pytest.raises(UserError, match="found something else; publish again"):
         champion(version.parent)
 
 

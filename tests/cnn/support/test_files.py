@@ -22,6 +22,7 @@ from cnn.support.files import (
     require_writable,
     visible_files,
 )
+from cnn.support.text import printable
 
 ROOT = Path(__file__).parents[3]
 
@@ -166,6 +167,50 @@ def test_own_temporary_file_is_not_abandoned(tmp_path: Path) -> None:
         assert not abandoned(tmp_path)
         write_both(tmp_path)
         assert file.exists() and folder.exists()
+
+
+# ---- what was deleted while it was written
+
+
+def test_folder_that_was_deleted_is_not_taken_for_whole(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    refused = pytest.raises(FileNotFoundError, match="it was deleted while it was being written")
+    with refused as raised, atomic_folder(store / "records") as temporary:
+        with atomic_file(temporary / "train.rec") as file:
+            file.write_text("train")
+        shutil.rmtree(store)
+        with atomic_file(temporary / "validation.rec") as file:  # which makes the folder again
+            file.write_text("validation")
+    assert raised.value.filename == str(store / "records")
+    assert not any(path.is_file() for path in store.rglob("*"))
+
+
+def test_file_that_was_deleted_is_not_taken_for_whole(tmp_path: Path) -> None:
+    path = tmp_path / "store" / "file"
+    with pytest.raises(FileNotFoundError, match="it was deleted while"), atomic_file(path) as temporary:
+        temporary.write_text("first half")
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+        with temporary.open("a", encoding="utf-8") as file:
+            file.write("second half")
+    assert not list(path.parent.iterdir())
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("名前 é.png", "名前 é.png"), ("👩\u200d🍳", "👩\u200d🍳"), ("a\nb\tc\r\x00", "a?b?c??"),
+        ("\x1b[2J\x9b1m\x7f", "?[2J?1m?"),
+        ("\u202egnp.exe\u2066", "?gnp.exe?"), ("caf\udce9", "caf?"), ("\udce7\udc8c\udcab", "猫"), ("\ud83d", "?"),
+        ("a\u2028b", "a?b"),
+    ],
+)  # fmt: skip
+def test_names_are_printed_without_an_effect(name: str, expected: str) -> None:
+    assert printable(name) == expected
+    assert (printable(expected) == expected and expected.isprintable()) or "\u200d" in expected
 
 
 # ---- contents

@@ -80,13 +80,56 @@ def test_state_without_optimizer_averages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 10, 0.5, -1])
-def test_no_state_is_read_from_a_part(left: float, tmp_path: Path) -> None:
+def test_no_state_is_read_from_a_part(left: float, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "state.npz"
     assert load_state(path) is None
     save_state(path, STATE)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * left) if isinstance(left, float) else left])
-    assert load_state(path) is None
+    assert not caplog.text and load_state(path) is None
+    assert f"{path}: the training state cannot be read" in caplog.text and "training starts anew" in caplog.text
+
+
+def test_altered_state_is_read_whole_or_not_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "state.npz"
+    save_state(path, STATE)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        for mask in (1, 0x80):
+            altered = bytearray(whole)
+            altered[place] ^= mask
+            path.write_bytes(altered)
+            caplog.clear()
+            if (found := load_state(path)) is None:
+                assert "cannot be read" in caplog.text
+            else:  # names and times in the zip's own records
+                assert found.history == STATE.history and found.steps_done == STATE.steps_done
+                for group in ("current", "optimizer", "best"):
+                    arrays, expected = getattr(found, group), getattr(STATE, group)
+                    assert arrays.keys() == expected.keys()
+                    assert all((arrays[name] == values).all() for name, values in expected.items())
+
+
+def test_state_that_the_machine_cannot_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "state.npz").mkdir()
+    with pytest.raises(IsADirectoryError):
+        load_state(tmp_path / "state.npz")
+
+
+@pytest.mark.parametrize(
+    "damage", [None, b"", b"[", b"{}", b"[]", b"\xff", b'[{"seconds": "x"}, {}]', b"null", b"[[], []]"]
+)
+def test_damaged_timings_do_not_lose_a_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes | None
+) -> None:
+    save_checkpoint(tmp_path, CHECKPOINT)
+    file = tmp_path / "timings.json"
+    file.unlink() if damage is None else file.write_bytes(damage)
+    found = load_checkpoint(tmp_path)
+    assert found.history == CHECKPOINT.history and all(np.isnan(each["seconds"]) for each in found.timings)
+    assert len(found.timings) == 2 and f"{file}: missing or damaged" in caplog.text
+    save_checkpoint(tmp_path, found)
+    assert all(np.isnan(each["seconds"]) for each in load_checkpoint(tmp_path).timings)
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:

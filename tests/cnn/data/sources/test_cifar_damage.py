@@ -1,12 +1,14 @@
 """Everything that can be wrong with CIFAR-10's binary batches."""
 
 import gzip
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 from cifar_batches import (
     BATCHES,
+    IMAGES,
     RECORD,
     TRAINING,
     Form,
@@ -20,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from writers import Files
 
-from cnn.data.sources import Source, open_source
+from cnn.data.sources import Source, cifar, open_source
 from cnn.support.errors import UserError
 
 
@@ -126,6 +128,20 @@ def test_a_damaged_archive_is_refused(case: str, tmp_path: Path) -> None:
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(data)
     require_sentence(path, words)
+
+
+def test_a_pipe_named_as_a_batch_is_not_opened(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path, batches("data_batch_1.bin", "test_batch.bin"))
+    os.mkfifo(folder / "data_batch_2.bin")
+    assert open_source(folder).counts().total() == 2 * IMAGES
+
+
+def test_an_archive_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cifar.tar.gz"
+    path.write_bytes(gzip.compress(WHOLE + bytes(4 << 20)))
+    assert open_source(path).counts().total() == 2 * IMAGES
+    monkeypatch.setattr(cifar, "_MAX_UNPACKED", 4 << 20)
+    require_sentence(path, "found damage .more than 4,194,304 bytes when unpacked")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

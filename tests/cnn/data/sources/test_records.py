@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from writers import flip, png, write_records
 
-from cnn.data.sources import open_source
+from cnn.data.sources import open_source, records
 from cnn.data.sources.records import read_records
 from cnn.support.backend import mx
 from cnn.support.errors import UserError
@@ -61,6 +61,14 @@ def test_a_damaged_record_is_refused(damage: Callable[[bytes], bytes], number: i
         list(read_records(path))
 
 
+def test_a_record_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_records(tmp_path / "a.rec", [(0, b"x" * 60), (1, (b"x" * 20 + MAGIC) * 5)])
+    assert len(list(read_records(path))) == 2
+    monkeypatch.setattr(records, "MAX_BYTES", 100)
+    with pytest.raises(UserError, match=r"record 2 is damaged \(it is longer than 100 bytes\)"):
+        list(read_records(path))
+
+
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.rec").touch()
     with pytest.raises(UserError, match="empty file"):
@@ -68,23 +76,32 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("large", "small", "training"),
+    ("large", "small", "splits"),
     [
-        ("cats_train", "cats_val", "large"),
-        ("a_test", "a_train", "small"),
-        ("b_test", "b", "small"),
-        ("x", "y", "large"),
+        ("cats_train", "cats_val", ("train", "validation")),
+        ("a_test", "a_train", ("test", "train")),
+        ("b_test", "b", ("test", "train")),
+        ("retrieval", "retrieval_train", ("validation", "train")),
+        ("x", "y", ("train", "validation")),
     ],
 )
-def test_record_files_find_their_split(large: str, small: str, training: str, tmp_path: Path) -> None:
+def test_record_files_find_their_split(large: str, small: str, splits: tuple[str, str], tmp_path: Path) -> None:
     write_records(tmp_path / f"{large}.rec", [(n % 2, png(n)) for n in range(4)])
     write_records(tmp_path / f"{small}.rec", [(2, png(9))])
     found = open_source(tmp_path).counts()
-    of_large, of_small = ("train", "validation") if training == "large" else ("validation", "train")
+    of_large, of_small = splits
     assert found == {(of_large, "class 0"): 2, (of_large, "class 1"): 2, (of_small, "class 2"): 1}
+
+
+def test_three_record_files_are_three_splits(tmp_path: Path) -> None:
+    for label, split in enumerate(("train", "val", "test")):
+        write_records(tmp_path / f"cats_{split}.rec", [(label, png(label))])
+    found = open_source(tmp_path)
+    assert found.counts() == {("train", "class 0"): 1, ("validation", "class 1"): 1, ("test", "class 2"): 1}
+    assert found.notes() == ("Train is cats_train.rec, validation is cats_val.rec, test is cats_test.rec.",)
 
 
 def test_one_record_file_is_not_enough(tmp_path: Path) -> None:
     write_records(tmp_path / "train.rec", [(0, png(0))])
-    with pytest.raises(UserError, match=r"two \.rec files.*found 1"):
+    with pytest.raises(UserError, match=r"two or three \.rec files.*found 1"):
         list(open_source(tmp_path).images())

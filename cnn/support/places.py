@@ -1,0 +1,56 @@
+"""Places: paths that people give, checked before any work."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
+
+#: The longest path and name of a model that are taken: both together are a key of Prefect's, of 512 characters at most.
+LONGEST_PATH, LONGEST_NAME = 400, 100
+_LONGEST_PART = 255  # bytes, as of every file system in use
+
+
+def given_path(text: str | Path) -> Path:
+    """A path that a person gave, in which ~ is the home of the user.
+
+    Raises:
+        ValueError: nothing can be at such a path, or it is too long.
+
+    >>> given_path("")
+    Traceback (most recent call last):
+    ValueError: the path is empty: name a folder or a file; a dot is the present folder
+    """
+    if not str(text).strip():
+        raise ValueError("the path is empty: name a folder or a file; a dot is the present folder")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        user = Path(text).parts[0]
+        raise ValueError(f"there is no user {user} on this machine: write ./{user} for a folder of that name") from None
+    if "\0" in str(path):
+        raise ValueError("no path holds a zero byte: name another")
+    if any("\ud800" <= character <= "\udfff" for character in str(path)):
+        encoding = sys.getfilesystemencoding()
+        raise ValueError(f"it is not text in the encoding {encoding}: set PYTHONUTF8=1, or name a path that is")
+    if any(len(part.encode()) > _LONGEST_PART for part in path.parts):
+        raise ValueError(f"a name in the path is longer than {_LONGEST_PART} bytes: name another")
+    if (length := len(str(path.absolute()))) > LONGEST_PATH:
+        raise ValueError(f"the path is {length} characters long, {LONGEST_PATH} is the most: name a shorter one")
+    return path
+
+
+def _folder(value: Any) -> Any:
+    return given_path(value) if isinstance(value, str | Path) else value  # pydantic says what is wrong with the rest
+
+
+def _checked(text: str) -> str:
+    if "://" not in text:
+        given_path(text)
+    return text
+
+
+#: A path in which ~ is the user's home.
+Folder = Annotated[Path, BeforeValidator(_folder)]
+#: A name that is known, a path or a URL; it stays as it was given.
+NameOrPath = Annotated[str, AfterValidator(_checked)]
