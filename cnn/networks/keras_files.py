@@ -5,6 +5,7 @@ that folds exactly into it, and its input becomes red, green, blue, standardised
 """
 
 import io
+import math
 import re
 from typing import Any
 
@@ -17,6 +18,8 @@ from cnn.data.images import MEAN, STD
 _CAFFE_MEAN = (104.006, 116.669, 122.679)
 #: Fire module of the paper → its index in Gluon's ``features``.
 _FIRE_MODULES = {2: 3, 3: 4, 4: 6, 5: 7, 6: 9, 7: 10, 8: 11, 9: 12}
+#: What else a tensor's name is made of, and Gluon's word for it.
+_CONVOLUTIONS, _KINDS = {"conv1": "features.0", "conv10": "output.0"}, {"W:0": "weight", "b:0": "bias"}
 _LAYERS = {"squeeze1x1": "0.0", "expand1x1": "1.0.0", "expand3x3": "1.1.0"}
 
 
@@ -27,32 +30,50 @@ def _structural_name(name: str) -> str:
     ('features.4.1.1.0.weight', 'output.0.bias')
     """
     layer, kind = name.rpartition("/")[2].partition("_")[::2]
-    kind = {"W:0": "weight", "b:0": "bias"}.get(kind, kind)
-    if layer in ("conv1", "conv10"):
-        return f"{'features' if layer == 'conv1' else 'output'}.0.{kind}"
-    if fire := re.match(r"fire(\d)/", name):
-        return f"features.{_FIRE_MODULES.get(int(fire[1]))}.{_LAYERS.get(layer)}.{kind}"
-    return name
+    fire = re.match(r"fire([2-9])/", name)
+    known = _CONVOLUTIONS.get(layer)
+    if fire and layer in _LAYERS:
+        known = f"features.{_FIRE_MODULES[int(fire[1])]}.{_LAYERS[layer]}"
+    return f"{known}.{_KINDS[kind]}" if known and kind in _KINDS else name
 
 
 def read_keras(content: bytes) -> dict[str, NDArray[Any]]:
     """The tensors of a Keras file under Gluon's names, in Gluon's order of axes, for RGB input as `cnn.data.images`.
 
+    Datasets are read only if their values lie in the file as they are: nothing is unpacked, no other file is opened,
+    and no more memory is taken than the file has bytes.
+
     Raises:
-        OSError, ValueError, KeyError: the file is damaged, or is no SqueezeNet 1.1.
+        OSError, ValueError, RuntimeError, KeyError: the file is damaged, or is no SqueezeNet 1.1.
     """
     import h5py  # slow, and not needed for other formats
 
     tensors: dict[str, NDArray[Any]] = {}
+    bytes_left = len(content)
 
     def collect(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            values = item[()]
-            tensors[_structural_name(name)] = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values
+        nonlocal bytes_left
+        if not isinstance(item, h5py.Dataset):
+            return
+        known = _structural_name(name)
+        if known in tensors:
+            raise ValueError(f"it has {known!r} twice")
+        if item.dtype.kind != "f" or item.shape is None:
+            raise ValueError(f"the values of {name!r} are not floating-point numbers")
+        if item.chunks or item.external or item.is_virtual:
+            raise ValueError(f"the values of {name!r} are packed, or in another file; save them uncompressed")
+        bytes_left -= math.prod(item.shape) * item.dtype.itemsize
+        if bytes_left < 0:
+            raise ValueError(f"the values of {name!r} are more than the file has")
+        values = item[()]
+        tensors[known] = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values
 
     with h5py.File(io.BytesIO(content), "r") as file:
         file.visititems(collect)
-    return tensors | _for_standardised_rgb(tensors["features.0.weight"], tensors["features.0.bias"])
+    weight, bias = (tensors.get(f"features.0.{kind}") for kind in ("weight", "bias"))
+    if weight is None or bias is None or weight.shape != (64, 3, 3, 3) or bias.shape != (64,):
+        raise ValueError("its first layer is not SqueezeNet 1.1's, 64 filters of 3 × 3 in TensorFlow's order")
+    return tensors | _for_standardised_rgb(weight, bias)
 
 
 def _for_standardised_rgb(weight: NDArray[Any], bias: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -117,16 +117,22 @@ def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
 def _origin(lineage: Lineage, software: Mapping[str, str]) -> str:
     mxnet = next((version for name, version in software.items() if name.startswith("mxnet")), "of unknown version")
     data, weights = lineage.data, lineage.weights
-    start = f"{weights.source}, sha256 `{weights.digest[:16]}…`" if weights else "random, by the seed"
+    start = "random, by the seed"
+    if weights:
+        start = f"{weights.source}, sha256 `{weights.digest[:16]}…`.{_licence(weights.licence)}"
     counts = "; ".join(
         f"{split}: " + ", ".join(f"{count:,} {label}" for label, count in labels.items())
         for split, labels in data.counts.items()
     )
-    return f"""- Data: {data.source} ({counts}). {data.split_origin}
+    return f"""- Data: {data.source} ({counts}).{_licence(data.licence)} {data.split_origin}
 - Left out: {data.left_out} files that could not be used, {data.duplicates} that are in two splits.
 - Weights at the start: {start}
 - Recipe `{lineage.recipe}`, random seed {lineage.seed}, trained on {lineage.device} with MXNet {mxnet}; \
 `manifest.json` holds every setting and every digest."""
+
+
+def _licence(name: str) -> str:
+    return f" Licence: {name}." if name else ""
 
 
 def _usage(preprocessing: Preprocessing, mirrored_mean: bool) -> str:

