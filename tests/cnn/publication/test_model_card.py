@@ -71,6 +71,8 @@ def test_lineage_repeats_all_notes(drawn_dataset: Dataset, weights_file: Path) -
     found = Lineage.of(dataset, hotdog_recipe(), source="drawn", weights=weights, seed=3, notes=("Of the source.",))
     assert found.notes == ("Of the source.", "Of the weights.", "Of the data.")
     assert found.weights == WeightsOrigin(source="weights.npz", digest=weights.digest, licence="BSD-2-Clause")
+    assert (found.data.digest, found.data.counts) == (dataset.digest(), dataset.counts)
+    assert (found.recipe, found.seed, found.device, found.chosen_by) == ("tuned", 3, "cpu(0)", "f1")
 
 
 def test_card_names_the_licences(manifest: Manifest) -> None:
@@ -80,8 +82,6 @@ def test_card_names_the_licences(manifest: Manifest) -> None:
     lineage = manifest.lineage.model_copy(update={"data": data, "weights": weights})
     card = model_card(change(manifest, lineage=lineage), None)
     assert "). Licence: not stated. " in card and "`0000000000000000…`. Licence: Apache-2.0.\n" in card
-    assert (found.data.digest, found.data.counts) == (dataset.digest(), dataset.counts)
-    assert (found.recipe, found.seed, found.device, found.chosen_by) == ("tuned", 3, "cpu(0)", "f1")
 
 
 def test_summary_says_whether_it_is_the_champion(candidate: Made, tmp_path: Path) -> None:
