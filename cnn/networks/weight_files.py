@@ -1,4 +1,4 @@
-"""Weights files of five formats (Gluon, ONNX, PyTorch, NumPy, Keras) as NumPy arrays under the names that the file uses.
+"""Weights files of five formats (Gluon, ONNX, PyTorch, NumPy, Keras) as NumPy arrays under the names in the file.
 
 Nothing in them is executed or unpickled, and what is read into memory is bounded by the size of the file.
 """
@@ -18,8 +18,8 @@ from cnn.networks.keras_files import read_keras
 from cnn.networks.torch_files import read_state_dict
 from cnn.support.errors import UserError
 
-#: A larger file is refused; SqueezeNet 1.1 with 1,000 classes takes 5 MB.
-MAX_BYTES = 64 << 20
+#: A larger file is refused; with 1,000 classes SqueezeNet 1.1 takes 5 MB and ResNet-50 102.
+MAX_BYTES = 128 << 20
 
 #: How a Gluon parameter file and its arrays begin, and their element types (MXNet's src/ndarray/ndarray.cc).
 _PARAMS_MAGIC = 0x112
@@ -76,7 +76,8 @@ def _read_onnx(content: bytes) -> Tensors:
     for tensor in tensors:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise ValueError(f"the values of {tensor.name!r} are in another file")
-    return {str(tensor.name): onnx.numpy_helper.to_array(tensor) for tensor in tensors}
+    weights = (tensor for tensor in tensors if tensor.data_type != onnx.TensorProto.INT64)  # the others are shapes
+    return {str(tensor.name): onnx.numpy_helper.to_array(tensor) for tensor in weights}
 
 
 def _read_npy(content: bytes) -> NDArray[Any]:

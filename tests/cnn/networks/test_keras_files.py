@@ -191,13 +191,13 @@ def test_tensors_that_do_not_fit(copy: Path) -> None:
     assert "its first layer is not" in refusal(copy)
 
 
-#: Reads each file named on its standard input, and prints what came of it; with a quarter of a GB for what it may take.
+#: Reads each file named on its standard input, and prints what came of it; may take a quarter of a GB for that.
 FUZZED = """
 import resource, sys
 from pathlib import Path
 from cnn.networks.weights import read_weights
 from cnn.support.errors import UserError
-import h5py
+read_weights(Path(sys.argv[1]))
 limit = int(open("/proc/self/statm").read().split()[0]) * 4096 + (1 << 28)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for line in sys.stdin:
@@ -241,7 +241,7 @@ STRUCTURE = _structure(FILE.read_bytes())
 def test_damaged_files_are_refused_or_read(tmp_path: Path, count: int) -> None:
     """Neither a crash nor a traceback, and no memory for what a damaged header states."""
     content, rng, paths = FILE.read_bytes(), random.Random(count), []
-    command = [sys.executable, "-c", FUZZED]
+    command = [sys.executable, "-c", FUZZED, str(FILE)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         for number in range(count):
