@@ -25,7 +25,7 @@ def hotdog(settings: HotdogSettings) -> State[Reference]:
     where: dict[str, Any] = {"devices": devices, "store": store}
 
     data = fetching.choose_data(settings.data, store, mirror)
-    chosen = fetching.choose_weights(settings.weights, store, mirror)
+    chosen = fetching.choose_weights(settings.weights, settings.backbone, store, mirror)
     name, published = place.model(data, settings.name)
 
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
@@ -35,7 +35,7 @@ def hotdog(settings: HotdogSettings) -> State[Reference]:
         publishing.check_source(dataset, data, place.models / name)
     if outcome := runs.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
-    weights = fetching.fetch_weights(chosen, seed=seed, store=store, mirror=mirror)
+    weights = fetching.fetch_weights(chosen, settings.backbone, seed=seed, store=store, mirror=mirror)
     checkpoint = weights
     for stage in recipe.stages:
         inputs = preparing.make_inputs(stage, dataset, weights, seed=seed, **where)

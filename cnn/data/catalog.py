@@ -36,6 +36,21 @@ def _in_package(package: str, path: str) -> tuple[str, ...]:
         return ()
 
 
+def _in_onnx_zoo(path: str) -> tuple[str, ...]:
+    """Where the ONNX model zoo's file of a classifier is."""
+    place = f"validated/vision/classification/{path}"
+    return (
+        f"https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main/{place}",
+        f"https://media.githubusercontent.com/media/onnx/models/main/{place}",
+    )
+
+
+def _zoo_model(folder: str, name: str, size: int, digest: str) -> tuple[CatalogFile, ...]:
+    """A network of Gluon's model zoo, trained on ImageNet and published by the ONNX model zoo."""
+    addresses = _in_onnx_zoo(f"{folder}/model/{name}")
+    return (CatalogFile(name, addresses, "sha256", digest, size, licence="Apache-2.0"),)
+
+
 _RECORDS = "https://apache-mxnet.s3-accelerate.amazonaws.com/gluon/dataset/"
 
 #: Datasets by name: the files that each consists of.
@@ -96,10 +111,7 @@ _IMAGENET: tuple[CatalogFile, ...] = (
         addresses=(
             "https://huggingface.co/lmz/candle-onnx/resolve/"
             "b60ad30d84c5bb84dbef425c715ac3ce42acdd5f/squeezenet1.1-7.onnx",
-            "https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main/validated/vision/classification/"
-            "squeezenet/model/squeezenet1.1-7.onnx",
-            "https://media.githubusercontent.com/media/onnx/models/main/validated/vision/classification/"
-            "squeezenet/model/squeezenet1.1-7.onnx",
+            *_in_onnx_zoo("squeezenet/model/squeezenet1.1-7.onnx"),
         ),
         algorithm="sha256",
         digest="1eeff551a67ae8d565ca33b572fc4b66e3ef357b0eb2863bb9ff47a918cc4088",
@@ -134,5 +146,31 @@ _PACKAGED = CatalogFile(
     licence="BSD-2-Clause",  # https://github.com/forresti/SqueezeNet
 )
 
-#: Pretrained weights by name: alternatives, one of which suffices, in the order of preference.
-WEIGHTS: dict[str, tuple[CatalogFile, ...]] = {"imagenet": _IMAGENET, "packaged": (_PACKAGED,)}
+#: Pretrained weights of each backbone by name: alternatives, one of which suffices, in the order of preference.
+WEIGHTS: dict[str, dict[str, tuple[CatalogFile, ...]]] = {
+    "squeezenet1_1": {"imagenet": _IMAGENET, "packaged": (_PACKAGED,)},
+    "mobilenetv2_1.0": {
+        "imagenet": _zoo_model(
+            "mobilenet",
+            "mobilenetv2-7.onnx",
+            14_246_826,
+            "c1c513582d56afceff8516c73804e484c81c6a830712ab6d682253f4a3cd042f",
+        )
+    },
+    "resnet18_v2": {
+        "imagenet": _zoo_model(
+            "resnet",
+            "resnet18-v2-7.onnx",
+            46_806_737,
+            "3b4d048057854022232aa20bf68262e31718ab7119a17f920b8a2dc1433f824b",
+        )
+    },
+    "resnet50_v2": {
+        "imagenet": _zoo_model(
+            "resnet",
+            "resnet50-v2-7.onnx",
+            102_442_452,
+            "79102261eb6e5fd7af5d27f41316293e388c5cb691e5d25bfb035c4f64fefe31",
+        )
+    },
+}

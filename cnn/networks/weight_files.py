@@ -76,7 +76,8 @@ def _read_onnx(content: bytes) -> Tensors:
     for tensor in tensors:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise ValueError(f"the values of {tensor.name!r} are in another file")
-    weights = (tensor for tensor in tensors if tensor.data_type != onnx.TensorProto.INT64)  # the others are shapes
+    settings = onnx.TensorProto.INT64  # shapes and axes; bounds have no axis
+    weights = (tensor for tensor in tensors if tensor.dims and tensor.data_type != settings)
     return {str(tensor.name): onnx.numpy_helper.to_array(tensor) for tensor in weights}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from cnn.networks.architectures import PRETRAINED, NetworkConfig
+from cnn.networks.architectures import BackboneName, NetworkConfig, pretrained_network
 from cnn.networks.weights import read_weights
 from cnn.support.files import atomic_file
 
@@ -55,13 +55,14 @@ class TrainingState:
     steps_done: int = 0
 
 
-def pretrained(path: str | Path) -> Checkpoint:
-    """SqueezeNet 1.1 as a file of pretrained weights has it: a checkpoint without a history.
+def pretrained(path: str | Path, backbone: BackboneName = "squeezenet1_1") -> Checkpoint:
+    """A backbone as a file of pretrained weights has it: a checkpoint without a history.
 
     Raises:
-        UserError: the file cannot be read or does not hold SqueezeNet 1.1's parameters.
+        UserError: the file cannot be read or does not hold the backbone's parameters.
     """
-    return Checkpoint(PRETRAINED, (), read_weights(Path(path)))
+    network = pretrained_network(backbone)
+    return Checkpoint(network, (), read_weights(Path(path), network.architecture))
 
 
 def _save(path: Path, groups: dict[str, Arrays], facts: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 from tasks import fetching
 
-(PACKAGED,) = WEIGHTS["packaged"]
+(PACKAGED,) = WEIGHTS["squeezenet1_1"]["packaged"]
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
@@ -178,7 +178,7 @@ def test_auto_falls_back_on_the_sample_and_the_package(
 ) -> None:
     file = CatalogFile("hotdog.zip", ("http://127.0.0.1:9/hotdog.zip",), "sha256", "0")
     monkeypatch.setitem(DATASETS, "hotdog", (file,))
-    monkeypatch.setitem(WEIGHTS, "imagenet", (file,))
+    monkeypatch.setitem(WEIGHTS["squeezenet1_1"], "imagenet", (file,))
     monkeypatch.setattr(fetching, "write_sample", partial(write_sample, count=48))
     version = run(Path("auto"), weights="auto").version
     assert version.parent.name == "hotdog-sample"

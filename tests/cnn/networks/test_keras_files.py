@@ -28,7 +28,7 @@ from cnn.support.backend import mx
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 
-(PACKAGED,) = WEIGHTS["packaged"]
+(PACKAGED,) = WEIGHTS["squeezenet1_1"]["packaged"]
 FILE = Path(PACKAGED.addresses[0])
 HOTDOG = 934  # its class in ImageNet
 

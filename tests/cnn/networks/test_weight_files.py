@@ -114,6 +114,7 @@ def test_onnx_with_values_elsewhere(tmp_path: Path) -> None:
     onnx.save(model, str(path))
     assert read_tensors(path)["a"].tolist() == [1, 1, 1]
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, -1]), "shape"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(6, np.float32), "bound"))
     onnx.save(model, str(path))
     assert list(read_tensors(path)) == ["a"]
     onnx.external_data_helper.set_external_data(model.graph.initializer[0], location="../secret")
