@@ -36,7 +36,8 @@ HOTDOG = 934  # its class in ImageNet
 @pytest.fixture(scope="module")
 def original() -> onnxruntime.InferenceSession:
     """Caffe's SqueezeNet 1.1 (github.com/forresti/SqueezeNet) with the file's own numbers: BGR, 0…255, minus a mean."""
-    nodes, constants = [], []
+    nodes: list[Any] = []
+    constants: list[Any] = []
 
     def node(kind: str, inputs: list[str], **options: Any) -> str:
         nodes.append(onnx.helper.make_node(kind, inputs, [f"{len(nodes)}"], **options))
