@@ -7,7 +7,7 @@ from cnn.data.catalog import DATASETS, WEIGHTS
 from cnn.data.downloads import available, fetch, has_any
 from cnn.data.sample import write_sample
 from cnn.data.sources import open_source
-from cnn.networks.architectures import pretrained_network
+from cnn.networks.architectures import NetworkConfig, pretrained_network
 from cnn.networks.initializers import random_parameters
 from cnn.networks.weights import read_weights
 from cnn.support.errors import UserError
@@ -98,10 +98,10 @@ def fetch_data(data: str, *, seed: int, store: Path, mirror: str | None) -> Refe
 def fetch_weights(weights: str, backbone: str, *, seed: int, store: Path, mirror: str | None) -> Reference:
     """Pretrained (or random) weights of a backbone, every tensor checked by name and shape."""
     if weights == "random":
-        return draw_weights(backbone, seed, store)
+        return draw_weights(pretrained_network(backbone), seed, store)
     if weights in _NAMED:
         return download_weights(weights, backbone, store, mirror)
-    return open_weights(Path(weights), backbone)
+    return open_weights(Path(weights), pretrained_network(backbone))
 
 
 @step("draw sample")
@@ -141,15 +141,15 @@ def download_weights(name: str, backbone: str, store: Path, mirror: str | None) 
 
 
 @step("draw random weights")
-def draw_weights(backbone: str, seed: int, store: Path) -> Reference:
+def draw_weights(network: NetworkConfig, seed: int, store: Path) -> Reference:
     """Random parameters that the seed decides."""
-    path = _downloads(store, "random") / f"{backbone}-{seed}.npz"
-    save_parameters(path, random_parameters(seed, backbone))
+    path = _downloads(store, "random") / f"{network.architecture}-{seed}.npz"
+    save_parameters(path, random_parameters(seed, network))
     return Reference.to(path, notes=(_RANDOM_NOTE,))
 
 
 @step("open {path.stem} weights")
-def open_weights(path: Path, backbone: str) -> Reference:
+def open_weights(path: Path, network: NetworkConfig) -> Reference:
     """The user's own weights file."""
-    read_weights(path, pretrained_network(backbone).architecture)
+    read_weights(path, network.architecture)
     return Reference.to(path)

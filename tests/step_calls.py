@@ -6,6 +6,7 @@ from typing import Any
 from prefect import Task
 
 from cnn.data.images import PHOTO
+from cnn.networks.architectures import PRETRAINED
 from cnn.publication.manifest import DataOrigin, Lineage
 from cnn.support.backend import Devices
 from cnn.support.references import Reference
@@ -47,9 +48,9 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     "draw sample": (fetching.draw_sample, {"seed": 0, "store": STORE}),
     "download photos": (fetching.download_data, {"name": "hotdog", "store": STORE, "mirror": None}),
     "open photos": (fetching.open_data, {"path": Path("/photos")}),
-    "download weights": (fetching.download_weights, {"name": "imagenet", "store": STORE, "mirror": None}),
-    "draw weights": (fetching.draw_weights, {"seed": 0, "store": STORE}),
-    "open weights": (fetching.open_weights, {"path": Path("/weights.npz")}),
+    "download weights": (fetching.download_weights, {"name": "imagenet", "backbone": "squeezenet1_1", "store": STORE, "mirror": None}),
+    "draw weights": (fetching.draw_weights, {"network": PRETRAINED, "seed": 0, "store": STORE}),
+    "open weights": (fetching.open_weights, {"path": Path("/weights.npz"), "network": PRETRAINED}),
     "prepare": (preparing.prepare, {"source": reference("photos"), "test_as_validation": False, "store": STORE}),
     "embed": (
         preparing.embed,

@@ -119,7 +119,7 @@ def test_a_layer_changes_the_key_of_its_network(
 @pytest.mark.parametrize(
     ("library", "some", "others"),
     [
-        ("mxnet", {"embed", *TRAININGS, "evaluate", "publish"}, {"prepare", *DOWNLOADS}),
+        ("mxnet", {"embed", *TRAININGS, "evaluate", "publish"}, {"prepare", "download photos"}),
         ("pillow", {"prepare", "embed", "pack pixels", "evaluate", "draw sample"}, DOWNLOADS),
         ("pyarrow", {"prepare", "embed"}, {"draw sample", *DOWNLOADS}),
         ("matplotlib", {"evaluate", "compare"}, {*TRAININGS, "embed", "prepare"}),

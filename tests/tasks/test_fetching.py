@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cnn.data.catalog import WEIGHTS, CatalogFile
-from cnn.networks.architectures import BACKBONES
+from cnn.networks.architectures import BACKBONES, pretrained_network
 from cnn.networks.weights import read_weights
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
@@ -75,7 +75,7 @@ def test_other_backbones_have_weights_of_their_own(tmp_path: Path, weights_file:
         with pytest.raises(UserError, match=rf"weights {name}: .*; choose from random, or a file\."):
             check_weights(name, "of somebody")
     with pytest.raises(UserError, match=r"weights\.npz: tensor .* name a file with the weights of mobilenet_v2\."):
-        open_weights.fn(weights_file, "mobilenetv2_1.0")
+        open_weights.fn(weights_file, pretrained_network("mobilenetv2_1.0"))
 
 
 def test_backbone_decides_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
