@@ -20,7 +20,7 @@ from tasks.steps import step
 
 
 class Features(Reference):
-    """The features of some splits of a dataset in a folder that holds those of other datasets, too: its checksum says nothing."""
+    """Features of some splits of a dataset, in a folder that holds those of other datasets, too: it has no checksum."""
 
     dataset: Path
     splits: tuple[str, ...]
@@ -70,9 +70,7 @@ def embed(
     """The frozen network's mean features of every view of the images of some splits; only new ones are embedded."""
     folder = own_folder(store, "features", "weights", "views", "seed", "devices")
     start = pretrained(weights.path)
-    embed_images(
-        Dataset.open(dataset.path), start, folder, splits=splits, views=views, seed=seed, devices=devices
-    )
+    embed_images(Dataset.open(dataset.path), start, folder, splits=splits, views=views, seed=seed, devices=devices)
     digest = text_digest(dataset.digest, *splits, folder.name)
     return Features(path=folder, digest=digest, checksum="", dataset=dataset.path, splits=splits)
 

@@ -91,9 +91,7 @@ def random_view(image: Image.Image, rng: random.Random, smallest: float = 0.3, s
     return ImageOps.mirror(view) if rng.random() < 0.5 else view
 
 
-def views(
-    image: Image.Image, count: int, seed: str, preprocessing: Preprocessing = PHOTO
-) -> list[Image.Image]:
+def views(image: Image.Image, count: int, seed: str, preprocessing: Preprocessing = PHOTO) -> list[Image.Image]:
     """``count`` views of an image, at least one: the centre, then random ones, which depend on ``seed``."""
     rng = random.Random(seed)
     random_views = (random_view(image, rng, side=preprocessing.crop) for _ in range(count - 1))

@@ -165,9 +165,7 @@ def _photos(count: int, side: int) -> int:
     return max(1, min(_IMAGES_AT_ONCE, count * PHOTO.crop**2 // side**2))
 
 
-def _joined(
-    inputs: Iterable[NDArray[np.float32]], size: int, counts: "deque[int]"
-) -> Iterator[NDArray[np.float32]]:
+def _joined(inputs: Iterable[NDArray[np.float32]], size: int, counts: "deque[int]") -> Iterator[NDArray[np.float32]]:
     """Up to ``size`` inputs as one batch; how many it holds is appended to ``counts``."""
     for group in in_groups(inputs, size):
         counts.append(len(group))

@@ -59,9 +59,8 @@ class FeatureStore:
         facts = {"images": json.dumps([image_id for image_id, _ in items]), "shape": json.dumps(values.shape[1:])}
         batch = pa.record_batch([column], schema=pa.schema([pa.field("features", column.type)], facts))
         unnamed = self.folder / f".{uuid4()}"  # until its digest is known; another run may be adding, too
-        with atomic_file(unnamed) as path, pa.OSFile(str(path), "wb") as sink:
-            with pa.ipc.new_file(sink, batch.schema) as writer:
-                writer.write_batch(batch)
+        with atomic_file(unnamed) as path, pa.ipc.new_file(str(path), batch.schema) as writer:
+            writer.write_batch(batch)
         self._open(unnamed.rename(self.folder / f"{file_digest(unnamed)}.arrow"))
 
     def load(self, ids: Sequence[str]) -> NDArray[np.float32]:

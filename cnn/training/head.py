@@ -74,10 +74,12 @@ class _Examples:
     def classes(self) -> int:
         return int(self.labels.max()) + 1
 
-    def solve(self, chosen: Indices, strengths: tuple[float, ...]) -> Iterator[tuple[StandardScaler, LogisticRegression]]:
+    def solve(
+        self, chosen: Indices, strengths: tuple[float, ...]
+    ) -> Iterator[tuple[StandardScaler, LogisticRegression]]:
         """The head for some images at each strength, each solved from the one before; every view is an example."""
         _, views, channels = self.features.shape
-        scaler = StandardScaler()
+        scaler = StandardScaler(copy=False)  # of what is a copy already
         values = scaler.fit_transform(self.features[chosen].reshape(-1, channels).astype(np.float64))
         labels = np.repeat(self.labels[chosen], views)
         weights = "balanced" if self.stage.class_weights == "balanced" else None
