@@ -43,7 +43,7 @@ def hotdog_recipe(
 ) -> Recipe[Stage]:
     """A preset with other epochs or views in its first stage, and ``finetune`` epochs of training all layers.
 
-    With ``keep_validation``, or ``finetune``, whose best epoch they choose, the head is solved without validation images.
+    With ``keep_validation``, or ``finetune``, whose best epoch they choose, validation images are not learnt from.
 
     Raises:
         ValueError: the recipe has no such setting or does not allow the value.

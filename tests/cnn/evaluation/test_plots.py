@@ -18,7 +18,7 @@ from cnn.evaluation.plots import (
     comparison_curves,
     confusion_plot,
     image_grid,
-    learning_curves,
+    epoch_curves,
     save_figure,
     seen_by_network,
 )
@@ -47,7 +47,7 @@ def test_comparison_runs_over_epochs_and_seconds() -> None:
 
 
 def test_curves_mark_the_epoch_that_was_kept() -> None:
-    loss, accuracy, f1 = learning_curves(HISTORY, kept=1).axes
+    loss, accuracy, f1 = epoch_curves(HISTORY, kept=1).axes
     train, kept = loss.lines
     np.testing.assert_array_equal(train.get_ydata(), [np.nan, 1.2, 0.8])
     assert set(np.ravel(kept.get_xdata())) == {1} and train.get_label() == "train"

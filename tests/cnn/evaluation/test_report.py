@@ -85,11 +85,11 @@ def test_curves_are_of_the_checkpoint(
 ) -> None:
     drawn: list[Any] = []
 
-    def learning_curves(*arguments: Any) -> Figure:
+    def epoch_curves(*arguments: Any) -> Figure:
         drawn.append(arguments)
         return Figure()
 
-    monkeypatch.setattr(report, "learning_curves", learning_curves)
+    monkeypatch.setattr(report, "epoch_curves", epoch_curves)
     evaluate(checkpoint, drawn_dataset, tmp_path / "report")
     assert drawn == [(HISTORY, 1)]
 
