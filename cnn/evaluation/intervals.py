@@ -39,12 +39,12 @@ def f1_interval(confusion: Confusion, positive: int | None) -> tuple[float, floa
     return float(low), float(high)
 
 
-def draw_f1(confusion: Confusion, positive: int | None) -> NDArray[np.float64]:
+def draw_f1(confusion: Confusion, positive: int | None, seed: int = 0) -> NDArray[np.float64]:
     """F1 scores, (draws,), of images that are drawn anew, as many of each class as there are, from a confusion matrix.
 
-    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13. The same counts give the same scores.
+    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13. The same counts and seed give the same scores.
     """
-    rng, counts = np.random.default_rng(0), np.asarray(confusion)
+    rng, counts = np.random.default_rng(seed), np.asarray(confusion)
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     shares[counts.sum(1) == 0, 0] = 1  # a class without images: nothing is drawn of it
     draws = np.stack([rng.multinomial(row.sum(), share, _DRAWS) for row, share in zip(counts, shares, strict=True)], 1)

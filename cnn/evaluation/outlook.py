@@ -44,7 +44,7 @@ class Outlook:
         confusions = [np.array(point["confusion"]) for point in curve]
         sizes = np.array([point["images"] for point in curve], float)
         f1 = np.array([scores(confusion, positive).f1 for confusion in confusions])
-        drawn = np.stack([draw_f1(confusion, positive) for confusion in confusions])
+        drawn = np.stack([draw_f1(confusion, positive, seed) for seed, confusion in enumerate(confusions)])
         images = int(confusions[0].sum())
         errors = np.maximum(1 - np.concatenate([f1[:, None], drawn], 1), 0.5 / images)  # half a mistake, if none
         low, high = np.quantile(drawn, [0.025, 0.975], axis=1)

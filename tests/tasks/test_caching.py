@@ -16,7 +16,7 @@ from cnn.publication.manifest import Lineage
 from cnn.support import fingerprint
 from cnn.support.backend import Devices
 from cnn.support.references import Reference
-from cnn.training.hyperparameters import Training
+from cnn.training.hyperparameters import HeadStage, Training
 from tasks import caching, evaluating, fetching, preparing, publishing, training
 from tasks.gpus import Placement
 

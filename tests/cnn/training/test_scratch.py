@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from learners import assert_same, make_fresh_learner
+from PIL import Image
 
 from cnn.data.datasets import Dataset
-from cnn.data.images import Preprocessing, decode
+from cnn.data.images import Preprocessing, decode, to_tensor
 from cnn.evaluation.classifier import Classifier
 from cnn.networks.architectures import ARCHITECTURES, Architecture
 from cnn.networks.running import parameters
