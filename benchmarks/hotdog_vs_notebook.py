@@ -5,8 +5,9 @@
 The folder has a train and a test split. The notebook's loop trains on the one for so many epochs and chooses its best
 epoch on the other, as written. It reads records in random order (making them is not counted) of the photos as they
 are, or with --resize of photos whose shorter side has so many px. The flow runs with its defaults and an empty store,
-chooses by cross-validation on the training photos, and its accuracy and F1 are of the test split, used once. Its seconds are from the
-start of its first task to the end of its training, of everything it does there; the start of Prefect is listed apart.
+chooses by cross-validation on the training photos, and its accuracy and F1 are of the test split, used once. Its
+seconds are from the start of its first task to the end of its training, of everything it does there; the start of
+Prefect is listed apart.
 --quick: one epoch on 48 drawn images with random weights; the figures mean nothing.
 """
 

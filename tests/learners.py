@@ -61,7 +61,11 @@ def assert_same(found: Checkpoint, expected: Checkpoint) -> None:
     for name in ("network", "classes", "history", "kept"):
         assert getattr(found, name) == getattr(expected, name)
     assert len(found.timings) == len(expected.timings) == len(found.history)
-    assert (found.path, found.strength, found.learning_curve) == (expected.path, expected.strength, expected.learning_curve)
+    assert (found.path, found.strength, found.learning_curve) == (
+        expected.path,
+        expected.strength,
+        expected.learning_curve,
+    )
     for name, values in expected.held_out.items():
         np.testing.assert_array_equal(found.held_out[name], values, err_msg=name)
     assert found.parameters.keys() == expected.parameters.keys()

@@ -42,7 +42,8 @@ def f1_interval(confusion: Confusion, positive: int | None) -> tuple[float, floa
 def draw_f1(confusion: Confusion, positive: int | None, seed: int = 0) -> NDArray[np.float64]:
     """F1 scores, (draws,), of images that are drawn anew, as many of each class as there are, from a confusion matrix.
 
-    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13. The same counts and seed give the same scores.
+    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13. The same counts and seed give the same
+    scores.
     """
     rng, counts = np.random.default_rng(seed), np.asarray(confusion)
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))

@@ -58,6 +58,19 @@ def test_card_says_what_differs(manifest: Manifest) -> None:
     assert "stretched to 0…1" in card and "with the `.params` alone, run the network on both" in card
 
 
+def test_card_says_what_was_chosen_by_what(manifest: Manifest) -> None:
+    def said(stage: dict[str, object], *splits: str) -> str:
+        metrics = {split: manifest.metrics["test"] for split in splits}
+        lineage = manifest.lineage.model_copy(update={"stages": (stage,)})
+        return model_card(change(manifest, metrics=metrics, lineage=lineage, outlook="More would help."), None)
+
+    solved, trained = (stage.model_dump(mode="json") for stage in hotdog_recipe(finetune=1).stages)
+    assert "The head was solved on all images but those of test" in said(solved, "cross-validation", "test")
+    assert "The head was solved on the training images" in said(solved, "validation")
+    card = said(trained, "validation", "test")
+    assert "Epoch and network were chosen on validation. More would help." in card and "solved" not in card
+
+
 def test_card_compares_architectures(manifest: Manifest) -> None:
     figures = {name: 0.5 for name, field in ComparisonRow.model_fields.items() if field.annotation is float}
     row = ComparisonRow(**figures | {"architecture": "vgg", "parameters": 1_234})

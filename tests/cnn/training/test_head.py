@@ -88,7 +88,9 @@ def test_scale_of_a_feature_does_not_matter() -> None:
     features, labels = draw(60)
     scaled = features * np.geomspace(0.01, 100, 8).astype(np.float32)
     np.testing.assert_allclose(
-        answers(solve_head(scaled, labels, ONE), scaled), answers(solve_head(features, labels, ONE), features), atol=1e-3
+        answers(solve_head(scaled, labels, ONE), scaled),
+        answers(solve_head(features, labels, ONE), features),
+        atol=1e-3,
     )
 
 

@@ -70,7 +70,7 @@ def test_replace_changes_nothing_else(stage: Any) -> None:
 
 
 def test_stages_say_what_they_train() -> None:
-    stages = [HeadStage(), ImageStage(), ImageStage(trains="all"), FromScratch(architecture="vgg")]
+    stages: list[Any] = [HeadStage(), ImageStage(), ImageStage(trains="all"), FromScratch(architecture="vgg")]
     assert [stage.name for stage in stages] == ["head", "output block", "all layers", "vgg"]
 
 
