@@ -18,10 +18,10 @@ from cnn.evaluation.outlook import Outlook
 from cnn.evaluation.plots import (
     comparison_curves,
     confusion_plot,
+    epoch_curves,
     image_grid,
     learning_curve,
     regularisation_path,
-    epoch_curves,
     save_figure,
     seen_by_network,
 )
@@ -86,7 +86,7 @@ def test_learning_curve_goes_on_to_twice_the_images() -> None:
     law, all_images = (line for line in axis.lines if line.get_label() in ("power law", "all images"))
     np.testing.assert_array_equal(measured.get_xdata(), [20, 40, 80, 160])
     np.testing.assert_allclose(measured.get_ydata(), [0.6, 0.72, 0.8, 0.86])
-    assert max(law.get_xdata()) == pytest.approx(400) and set(np.ravel(all_images.get_xdata())) == {200}
+    assert np.max(law.get_xdata()) == pytest.approx(400) and set(np.ravel(all_images.get_xdata())) == {200}
     assert axis.get_title().replace("\n", " ") == outlook.sentence
 
 

@@ -126,7 +126,7 @@ def move(photos: Path, label: str, names: str, source: str, target: str) -> None
         (photos / source / label / f"{name}.jpg").rename(photos / target / label / f"{name}.jpg")
 
 
-def empty(photos: Path, split: str) -> None:
+def clear(photos: Path, split: str) -> None:
     """Take all images out of a split."""
     for label in ("hotdog", "not_hotdog"):
         shutil.rmtree(photos / split / label)
@@ -148,7 +148,7 @@ def test_images_that_the_champion_was_made_from_do_not_count(hotdog: Made, photo
 
     shutil.rmtree(second)
     promote(first)
-    empty(photos, "test")
+    clear(photos, "test")
     move(photos, "hotdog", "0001", "train", "test")
     move(photos, "not_hotdog", "0100", "validation", "test")
     candidate = make_candidate(photos.parent, prepare(photos, photos.parent / "known"), 1)
