@@ -54,11 +54,14 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     "prepare": (preparing.prepare, {"source": reference("photos"), "test_as_validation": False, "store": STORE}),
     "embed": (
         preparing.embed,
-        {"dataset": DATASET, "weights": WEIGHTS, "views": 4, "seed": 0, "devices": DEVICES, "store": STORE},
+        {
+            "dataset": DATASET, "splits": ("train", "validation"), "weights": WEIGHTS, "views": 4, "seed": 0,
+            "devices": DEVICES, "store": STORE,
+        },
     ),
     "pack records": (preparing.pack_records, {"dataset": DATASET, "store": STORE}),
     "pack pixels": (preparing.pack_pixels, {"dataset": DATASET, "preprocessing": PHOTO, "store": STORE}),
-    "train output": (training.train_stage, {"stage": hotdog_recipe().stages[0], **TRANSFER}),
+    "train head": (training.train_stage, {"stage": hotdog_recipe().stages[0], **TRANSFER}),
     "train all": (training.train_stage, {"stage": ImageStage(trains="all"), **TRANSFER}),
     **{
         f"train {name}": (training.train_architecture, {"stage": cifar_recipe("tuned", name).stages[0], **SCRATCH})
@@ -79,7 +82,7 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
 }  # fmt: skip
 DOWNLOADS = {"download photos", "download weights"}
 FROM_SCRATCH = {"train alexnet", "train vgg", "train squeezenet"}
-TRAININGS = {"train output", "train all", *FROM_SCRATCH}
+TRAININGS = {"train head", "train all", *FROM_SCRATCH}
 
 
 def make_call(step: str, **changes: Any) -> Call:

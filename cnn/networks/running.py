@@ -120,42 +120,56 @@ def _collect(count: int, outputs: Sequence[Any]) -> NDArray[np.float32]:
 
 
 class Runner:
-    """A network that answers: on a CPU by onnxruntime, one image on each core; on GPUs by MXNet, in batches.
+    """A network that answers: on a CPU by onnxruntime, an image on each core; on GPUs by MXNet, in batches.
 
-    On a CPU onnxruntime takes a third to a half of MXNet's time, and gives the same to 1e-4 (tested).
+    On a CPU onnxruntime takes a third to a half of MXNet's time, and gives the same to 1e-4 (tested). Images smaller
+    than a photo are run together.
     """
 
     def __init__(self, net: Network, side: int, devices: Devices = CPU) -> None:
-        self._net, self._devices = net, devices
-        self._at_once = max(1, min(_IMAGES_AT_ONCE, _PHOTOS_AT_ONCE * PHOTO.crop**2 // side**2))
+        self._devices = devices
         if devices == CPU:
             with TemporaryDirectory() as folder:
-                self._net = _session(export(net, Path(folder), "network", side))
+                self._start(export(net, Path(folder), "network", side), side)
         else:
-            compile_network(net)
+            self._net, self._at_once = compile_network(net), _photos(_PHOTOS_AT_ONCE, side)
 
     @classmethod
-    def of_onnx(cls, path: Path) -> Self:
-        """The network of an ONNX file, on the CPU; MXNet is not needed."""
+    def of_onnx(cls, path: Path, side: int) -> Self:
+        """The network of an ONNX file for images of ``side`` px, on the CPU; MXNet is not needed."""
         runner = cls.__new__(cls)
-        runner._net, runner._devices = _session(path), CPU
+        runner._devices = CPU
+        runner._start(path, side)
         return runner
+
+    def _start(self, path: Path, side: int) -> None:
+        session, self._at_once = _session(path), _photos(1, side)
+        name = session.get_inputs()[0].name
+        self._net = lambda images: session.run(None, {name: images})[0]
 
     def __call__(self, inputs: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         """The outputs (k, …) for each of the inputs (k, 3, side, side); all have the same k."""
-        if self._devices == CPU:
-            name = self._net.get_inputs()[0].name
-            yield from ordered_map(lambda images: self._net.run(None, {name: images})[0], inputs)
-            return
         counts: deque[int] = deque()
-        for outputs in run_batches(self._net, self._joined(inputs, counts), self._devices):
+        batches = _joined(inputs, self._at_once, counts)
+        cpu = self._devices == CPU
+        for outputs in ordered_map(self._net, batches) if cpu else run_batches(self._net, batches, self._devices):
             yield from np.split(outputs, counts.popleft())
 
-    def _joined(self, inputs: Iterable[NDArray[np.float32]], counts: "deque[int]") -> Iterator[NDArray[np.float32]]:
-        """Several inputs as one batch; how many is appended to ``counts``."""
-        for group in in_groups(inputs, self._at_once):
-            counts.append(len(group))
-            yield np.concatenate(group)
+
+def _photos(count: int, side: int) -> int:
+    """How many images of ``side`` px have as many pixels as so many photos; one at least.
+
+    >>> _photos(16, 224), _photos(1, 32), _photos(1, 448)
+    (16, 49, 1)
+    """
+    return max(1, min(_IMAGES_AT_ONCE, count * PHOTO.crop**2 // side**2))
+
+
+def _joined(inputs: Iterable[NDArray[np.float32]], size: int, counts: "deque[int]") -> Iterator[NDArray[np.float32]]:
+    """Up to ``size`` inputs as one batch; how many it holds is appended to ``counts``."""
+    for group in in_groups(inputs, size):
+        counts.append(len(group))
+        yield np.concatenate(group)
 
 
 def _session(path: Path) -> Any:

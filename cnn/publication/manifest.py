@@ -105,12 +105,15 @@ class Lineage(_Record):
 
     @property
     def chosen_by(self) -> Literal["f1", "accuracy"]:
-        """The validation metric by which the last stage chose, and by which champions are compared."""
+        """The metric by which champions are compared, and by which the last stage chose, if it has epochs."""
         return self.stages[-1]["chosen_by"]
 
 
 class Manifest(_Record):
-    """Everything known of a model version; ``files`` holds the SHA-256 of each of its files."""
+    """Everything known of a model version.
+
+    ``outlook`` says whether more images would help, if that is known; ``files`` holds the SHA-256 of each of its files.
+    """
 
     name: str
     version: str
@@ -123,6 +126,7 @@ class Manifest(_Record):
     confusion: dict[str, list[list[int]]]
     promoted: bool
     reason: str
+    outlook: str = ""
     lineage: Lineage
     software: dict[str, str]
     files: dict[str, str] = {}

@@ -5,7 +5,7 @@ mean features: nothing else of an image is needed to solve it. One view takes 2 
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,13 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cnn.data.datasets import Dataset, Row
-from cnn.data.images import decode, to_tensor, views
-from cnn.networks.architectures import NetworkConfig
-from cnn.networks.running import Parameters, Runner, initialise, set_parameters
+from cnn.data.images import decode, to_tensor
+from cnn.data.images import views as image_views
+from cnn.networks.running import Runner, initialise, set_parameters
 from cnn.support.backend import CPU, Devices, Network, mx
 from cnn.support.files import atomic_file, file_digest
 from cnn.support.parallel import in_groups, ordered_map
 from cnn.support.progress import progress_bar
+from cnn.training.checkpoints import Checkpoint
+from cnn.training.hyperparameters import HeadStage
 
 #: A shard is written whole or not at all, so a killed run loses at most the work on so many images.
 _IMAGES_PER_SHARD = 256
@@ -57,9 +59,8 @@ class FeatureStore:
         facts = {"images": json.dumps([image_id for image_id, _ in items]), "shape": json.dumps(values.shape[1:])}
         batch = pa.record_batch([column], schema=pa.schema([pa.field("features", column.type)], facts))
         unnamed = self.folder / f".{uuid4()}"  # until its digest is known; another run may be adding, too
-        with atomic_file(unnamed) as path, pa.OSFile(str(path), "wb") as sink:
-            with pa.ipc.new_file(sink, batch.schema) as writer:
-                writer.write_batch(batch)
+        with atomic_file(unnamed) as path, pa.ipc.new_file(str(path), batch.schema) as writer:
+            writer.write_batch(batch)
         self._open(unnamed.rename(self.folder / f"{file_digest(unnamed)}.arrow"))
 
     def load(self, ids: Sequence[str]) -> NDArray[np.float32]:
@@ -75,77 +76,64 @@ def _read_shard(path: Path) -> NDArray[np.float32]:
     return table["features"].combine_chunks().values.to_numpy().reshape(-1, *shape)
 
 
-def _embedding_network(network: NetworkConfig, weights: Parameters, devices: Devices) -> Network:
-    """The pretrained features and their mean over positions: (n, 3, side, side) to (n, channels)."""
-    net = initialise(network.build(2), network.preprocessing.crop, seed=0, devices=devices)
-    set_parameters(net, weights, prefix="features")
-    block = mx.gluon.nn.HybridSequential()
-    block.add(net.features, mx.gluon.nn.GlobalAvgPool2D(), mx.gluon.nn.Flatten())
-    return block
+def learning_splits(dataset: Dataset, stage: HeadStage) -> tuple[str, ...]:
+    """The splits that a head is solved from: train, and validation unless it is the only part to stay untouched."""
+    keeps = stage.keep_validation or "test" not in dataset.splits
+    return ("train",) if keeps else ("train", "validation")
 
 
 def embed(
     dataset: Dataset,
-    network: NetworkConfig,
-    weights: Parameters,
+    start: Checkpoint,
     folder: Path,
     *,
+    splits: Sequence[str],
     views: int,
     seed: int,
     devices: Devices = CPU,
 ) -> int:
-    """Add to ``folder`` the features of those images that are not test images and that it lacks.
+    """Add to ``folder`` the features that the network ``start`` has of those images of some splits that it lacks.
 
     An image has ``views`` views: the centre, and random ones that depend on its content and ``seed`` only, so an
     image that is there already is never embedded again. Returns how many images were embedded.
     """
     store = FeatureStore(folder)
-    missing = {image_id for split in learning_splits(dataset) for image_id in dataset.ids_and_labels(split)[0]}
-    missing = {image_id for image_id in missing if image_id not in store}
-    if missing:
-        runner = Runner(_embedding_network(network, weights, devices), network.preprocessing.crop, devices)
-        _embed(dataset, missing, store, runner, network, views, seed)
-    return len(missing)
-
-
-def learning_splits(dataset: Dataset) -> tuple[str, ...]:
-    """The splits whose images have features: all but test."""
-    return tuple(split for split in dataset.splits if split != "test")
-
-
-def _embed(
-    dataset: Dataset,
-    missing: Collection[str],
-    store: FeatureStore,
-    runner: Runner,
-    network: NetworkConfig,
-    count: int,
-    seed: int,
-) -> None:
-    """Add the features of the images with these ids; decoding and cropping run on all cores beside the network."""
-    ids: list[str] = []
+    missing = {id_ for split in splits for id_ in dataset.ids_and_labels(split)[0] if id_ not in store}
+    if not missing:
+        return 0
+    preprocessing, ids = start.network.preprocessing, list[str]()
 
     def open_views(row: Row) -> tuple[str, NDArray[np.float32]]:
-        shown = views(decode(row.data), count, f"{seed} {row.id}", network.preprocessing)
-        return row.id, to_tensor(shown, network.preprocessing)
+        return row.id, to_tensor(image_views(decode(row.data), views, f"{seed} {row.id}", preprocessing), preprocessing)
 
     def tensors() -> Iterator[NDArray[np.float32]]:
-        for image_id, tensor in ordered_map(open_views, _first_rows(dataset, missing)):
+        rows = (row for split in splits for row in dataset.rows(split))
+        for image_id, tensor in ordered_map(open_views, _first_rows(rows, missing)):
             ids.append(image_id)
             yield tensor
 
+    runner = Runner(_embedding_network(start, devices), preprocessing.crop, devices)
     with progress_bar("embedding", len(missing), "image") as advance:
-        for number, group in enumerate(in_groups(runner(tensors()), _IMAGES_PER_SHARD)):
-            first = number * _IMAGES_PER_SHARD
-            store.add(list(zip(ids[first : first + len(group)], group, strict=True)))
+        for group in in_groups(runner(tensors()), _IMAGES_PER_SHARD):
+            store.add(list(zip(ids, group, strict=False)))  # a few more are in the network
+            del ids[: len(group)]
             advance(len(group))
+    return len(missing)
 
 
-def _first_rows(dataset: Dataset, ids: Collection[str]) -> Iterator[Row]:
+def _embedding_network(start: Checkpoint, devices: Devices) -> Network:
+    """The pretrained features and their mean over positions: (n, 3, side, side) to (n, channels)."""
+    net = initialise(start.network.build(2), start.network.preprocessing.crop, seed=0, devices=devices)
+    set_parameters(net, start.parameters, prefix="features")
+    block = mx.gluon.nn.HybridSequential()
+    block.add(net.features, mx.gluon.nn.GlobalAvgPool2D(), mx.gluon.nn.Flatten())
+    return block
+
+
+def _first_rows(rows: Iterable[Row], ids: Collection[str]) -> Iterator[Row]:
     """The first row with each of these ids."""
     waiting = set(ids)
-    for split in learning_splits(dataset):
-        for row in dataset.rows(split):
-            if row.id in waiting:
-                waiting.remove(row.id)
-                yield row
+    for row in rows:
+        if row.id in waiting:
+            waiting.remove(row.id)
+            yield row

@@ -7,24 +7,27 @@ statistical learning", sections 4.4 and 7.10).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, train_test_split
-from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from cnn.support.errors import UserError
+from cnn.support.parallel import ordered_map
+from cnn.support.progress import track
 from cnn.training.hyperparameters import HeadStage
-from cnn.training.metrics import confusion_matrix
+from cnn.training.metrics import Confusion, confusion_matrix
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 #: Shares of the images at which the learning curve is measured.
 _SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+_TOLERANCE, _ITERATIONS = 1e-5, 2000
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,11 @@ class Strength:
     strength: float
     log_loss: float
     log_loss_error: float
-    confusion: NDArray[np.int64]
+    confusion: Confusion
+
+    def facts(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        return asdict(self) | {"confusion": self.confusion.tolist()}
 
 
 @dataclass(frozen=True)
@@ -55,106 +62,108 @@ class Head:
     held_out: Floats
 
 
-def _fit(features: Floats, labels: NDArray[np.int64], strength: float, stage: HeadStage) -> Pipeline:
-    """Solve for images (n, views, channels); each view of an image is an example of its class."""
-    count, views, channels = features.shape
-    weights = "balanced" if stage.class_weights == "balanced" else None
-    regression = LogisticRegression(C=1 / (strength * count * views), class_weight=weights, max_iter=1000)
-    estimator = make_pipeline(StandardScaler(), regression)
-    with threadpool_limits(1):  # on several threads such small products take twenty times as long
-        return estimator.fit(features.reshape(-1, channels), np.repeat(labels, views))
+@dataclass(frozen=True)
+class _Examples:
+    """Features (n, views, channels) and labels (n,) of images; the first view is the one that a head is asked about."""
+
+    features: NDArray[np.float32]
+    labels: Indices
+    stage: HeadStage
+
+    @property
+    def classes(self) -> int:
+        return int(self.labels.max()) + 1
+
+    def solve(
+        self, chosen: Indices, strengths: tuple[float, ...]
+    ) -> Iterator[tuple[StandardScaler, LogisticRegression]]:
+        """The head for some images at each strength, each solved from the one before; every view is an example."""
+        _, views, channels = self.features.shape
+        scaler = StandardScaler(copy=False)  # of what is a copy already
+        values = scaler.fit_transform(self.features[chosen].reshape(-1, channels).astype(np.float64))
+        labels = np.repeat(self.labels[chosen], views)
+        weights = "balanced" if self.stage.class_weights == "balanced" else None
+        regression = LogisticRegression(class_weight=weights, max_iter=_ITERATIONS, tol=_TOLERANCE, warm_start=True)
+        for strength in strengths:
+            yield scaler, regression.set_params(C=1 / (strength * len(values))).fit(values, labels)
+
+    def predict(self, solved: tuple[StandardScaler, LogisticRegression], asked: Indices) -> Floats:
+        """Probabilities (n, classes) of some images."""
+        scaler, regression = solved
+        return regression.predict_proba(scaler.transform(self.features[asked, 0].astype(np.float64)))
+
+    def folds(self, seed: int) -> list[tuple[Indices, Indices]]:
+        """Images to solve from and images to measure on, each class in each fold."""
+        folds = min(self.stage.folds, int(np.bincount(self.labels).min()))
+        return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(self.labels, self.labels))
 
 
-def _logits(estimator: Pipeline, central: Floats) -> Floats:
-    """Logits (n, classes) of central views (n, channels)."""
-    scores = np.asarray(estimator.decision_function(central))
-    return np.stack([-scores / 2, scores / 2], 1) if scores.ndim == 1 else scores
+def _held_out(examples: _Examples, strengths: tuple[float, ...], seed: int) -> tuple[Floats, Floats]:
+    """Probabilities (strengths, n, classes) by heads solved without the image, and log losses (strengths, folds)."""
+    folds = examples.folds(seed)
+    probabilities = np.zeros((len(strengths), len(examples.labels), examples.classes))
+    losses = np.zeros((len(strengths), len(folds)))
 
+    def measure(fold: tuple[Indices, Indices]) -> list[Floats]:
+        return [examples.predict(solved, fold[1]) for solved in examples.solve(fold[0], strengths)]
 
-def _softmax(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
-
-
-def _folds(labels: NDArray[np.int64], stage: HeadStage, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Images to solve from and images to measure on, (train, test) indices, each class in each fold.
-
-    Raises:
-        UserError: a class has fewer than two images.
-    """
-    smallest = int(np.bincount(labels).min())
-    if smallest < 2:
-        raise UserError("a class has fewer than two images that are not test images; add some.")
-    folds = StratifiedKFold(min(stage.folds, smallest), shuffle=True, random_state=seed)
-    return list(folds.split(labels, labels))
-
-
-def _held_out(
-    features: Floats, labels: NDArray[np.int64], strength: float, stage: HeadStage, seed: int
-) -> tuple[Floats, list[float]]:
-    """Probabilities of each image by a head solved without it, and the log loss of each fold."""
-    probabilities = np.zeros((len(labels), int(labels.max()) + 1))
-    losses = []
-    for solve, measure in _folds(labels, stage, seed):
-        estimator = _fit(features[solve], labels[solve], strength, stage)
-        probabilities[measure] = _softmax(_logits(estimator, features[measure, 0]))
-        losses.append(log_loss(labels[measure], probabilities[measure], labels=range(probabilities.shape[1])))
+    found = track(ordered_map(measure, folds), "solving the head", len(folds), "fold")
+    for number, ((_, asked), parts) in enumerate(zip(folds, found, strict=True)):
+        probabilities[:, asked] = parts
+        losses[:, number] = [log_loss(examples.labels[asked], part, labels=range(examples.classes)) for part in parts]
     return probabilities, losses
 
 
-def solve_head(features: NDArray[np.float32], labels: NDArray[np.int64], stage: HeadStage, seed: int = 0) -> Head:
+def solve_head(features: NDArray[np.float32], labels: Indices, stage: HeadStage, seed: int = 0) -> Head:
     """Solve the head with the strength whose cross-validated log loss is least, then on all images.
 
     Args:
         features: (n, views, channels); the first view is the one that the network is asked about.
         labels: (n,), 0, 1, …; each class has two images or more.
-
-    Raises:
-        UserError: a class has fewer than two images.
+        seed: which images are in which fold.
     """
-    values, found = features.astype(np.float64), []
-    for strength in stage.strengths:
-        probabilities, losses = _held_out(values, labels, strength, stage, seed)
-        confusion = confusion_matrix(labels, probabilities.argmax(1), probabilities.shape[1])
-        error = float(np.std(losses, ddof=1) / np.sqrt(len(losses)))
-        found.append((Strength(strength, float(np.mean(losses)), error, confusion), probabilities))
-    best, held_out = min(found, key=lambda each: each[0].log_loss)
-    estimator = _fit(values, labels, best.strength, stage)
-    scaler, regression = estimator[0], estimator[1]
-    weight, bias = regression.coef_ / scaler.scale_, regression.intercept_
-    bias = bias - weight @ scaler.mean_
+    examples, strengths = _Examples(features, labels, stage), tuple(sorted(stage.strengths, reverse=True))
+    with threadpool_limits(1):  # on several threads such small products take twenty times as long
+        probabilities, losses = _held_out(examples, strengths, seed)
+        best = int(losses.mean(1).argmin())
+        ((scaler, regression),) = examples.solve(np.arange(len(labels)), (strengths[best],))
+    errors = losses.std(1, ddof=1) / np.sqrt(losses.shape[1])
+    path = tuple(
+        Strength(strength, float(loss), float(error), confusion_matrix(labels, found.argmax(1), examples.classes))
+        for strength, loss, error, found in zip(strengths, losses.mean(1), errors, probabilities, strict=True)
+    )
+    weight = regression.coef_ / scaler.scale_
+    bias = regression.intercept_ - weight @ scaler.mean_
     if len(weight) == 1:  # two classes: one logit, shared between them
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return Head(weight, bias, tuple(each for each, _ in found), best.strength, held_out)
+    return Head(weight, bias, path, strengths[best], probabilities[best])
 
 
 def learning_curve(
-    features: NDArray[np.float32], labels: NDArray[np.int64], strength: float, stage: HeadStage, seed: int = 0
-) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    features: NDArray[np.float32], labels: Indices, strength: float, stage: HeadStage, seed: int = 0
+) -> list[tuple[int, Confusion]]:
     """How good the head is when it is solved from fewer images: their number, and the cross-validated confusion."""
-    values = features.astype(np.float64)
-    for share in _SHARES:
-        confusion = np.zeros((int(labels.max()) + 1,) * 2, np.int64)
-        count = 0
-        for solve, measure in _folds(labels, stage, seed):
-            chosen = _part(solve, labels, share, seed)
-            if chosen is None:
-                break
-            estimator = _fit(values[chosen], labels[chosen], strength, stage)
-            confusion += confusion_matrix(labels[measure], _logits(estimator, values[measure, 0]).argmax(1), len(confusion))
-            count = len(chosen)
-        else:
-            yield count, confusion
+    examples = _Examples(features, labels, stage)
+    folds, curve = examples.folds(seed), list[tuple[int, Confusion]]()
+
+    def measure(chosen: Indices, asked: Indices) -> Confusion:
+        (solved,) = examples.solve(chosen, (strength,))
+        return confusion_matrix(labels[asked], examples.predict(solved, asked).argmax(1), examples.classes)
+
+    with threadpool_limits(1):
+        for share in _SHARES:
+            parts = [_part(solve, labels, share, seed) for solve, _ in folds]
+            if all(len(part) for part in parts):
+                pairs = zip(parts, (asked for _, asked in folds), strict=True)
+                confusions = list(ordered_map(lambda pair: measure(*pair), pairs))
+                curve.append((round(np.mean([len(part) for part in parts])), np.sum(confusions, 0)))
+    return curve
 
 
-def _part(
-    indices: NDArray[np.int64], labels: NDArray[np.int64], share: float, seed: int
-) -> NDArray[np.int64] | None:
-    """A share 0…1 of these images, of each class; None if a class would have none."""
+def _part(indices: Indices, labels: Indices, share: float, seed: int) -> Indices:
+    """A share 0…1 of these images, of each class; none if a class would have none."""
     if share == 1:
         return indices
     if np.bincount(labels[indices]).min() * share < 1:
-        return None
+        return indices[:0]
     return train_test_split(indices, train_size=share, stratify=labels[indices], random_state=seed)[0]
-
-

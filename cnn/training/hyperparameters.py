@@ -81,6 +81,8 @@ class HeadStage(_Frozen):
     folds: int = Field(5, ge=2)
     #: ``balanced``: each class has the same sum
     class_weights: Literal["equal", "balanced"] = "balanced"
+    #: whether validation images stay untouched, as they do anyway where there are no test images
+    keep_validation: bool = False
     #: the metric by which versions are compared
     chosen_by: Literal["f1", "accuracy"] = "f1"
 

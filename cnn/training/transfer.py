@@ -2,17 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cnn.data.datasets import Dataset
-from cnn.data.images import center_view, decode, to_tensor
-from cnn.networks.running import compile_network, initialise, set_parameters
+from cnn.data.images import CROP, center_view, decode, to_tensor
+from cnn.networks.architectures import squeezenet
+from cnn.networks.running import compile_network, initialise, parameters, set_parameters
 from cnn.support.backend import CPU, Devices, Network, mx
+from cnn.support.errors import UserError
 from cnn.training.checkpoints import Arrays, Checkpoint
 from cnn.training.features import FeatureStore, embed, learning_splits
 from cnn.training.head import Head, learning_curve, solve_head
@@ -21,8 +25,8 @@ from cnn.training.learner import Classes, Learner, Model
 from cnn.training.loop import train
 from cnn.training.records import RecordBatches, pack_records
 
-#: Twice the largest output, but for its sign, at any position of so many images and some that show nothing keeps the
-#: ReLU behind the output block from clipping.
+#: So many training images, and images that show nothing, tell how far below 0 outputs may be, and that times a margin
+#: is what keeps the ReLU behind the output block from clipping.
 _PROBED_IMAGES, _MARGIN = 16, 2.0
 
 
@@ -48,6 +52,7 @@ def transfer(
     Raises:
         UserError: there is no class ``positive``, a class has too few images, or the loss became infinite or NaN.
     """
+    classes = Classes.of(dataset, positive)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if inputs is None:
@@ -55,7 +60,20 @@ def transfer(
             make_inputs(dataset, start, stage, inputs, seed=seed, devices=devices)
         if isinstance(stage, HeadStage):
             return _solve(dataset, start, stage, inputs, seed, devices)
-        return _train(dataset, start, stage, positive, seed, devices, inputs, state_file or folder / "state.npz")
+        model = transfer_model(stage, len(classes.names), start.parameters, seed, devices)
+        batches = RecordBatches(dataset, inputs, stage, seed)
+        found = train(Learner(stage, classes, model), batches, seed=seed, state_file=state_file or folder / "state.npz")
+    values, rows, timings, kept = found
+    number = 1 + max((int(row["stage"]) for row in start.history), default=int(bool(start.path)))
+    return replace(
+        start,
+        classes=dataset.classes,
+        parameters=values,
+        history=(*start.history, *({"stage": number, **row} for row in rows)),
+        timings=(*start.timings, *timings),
+        kept=len(start.history) + kept,
+        held_out={},
+    )
 
 
 def make_inputs(
@@ -63,30 +81,103 @@ def make_inputs(
 ) -> None:
     """Write into ``folder`` what a stage is trained on: features, or records."""
     if isinstance(stage, HeadStage):
-        embed(dataset, start.network, start.parameters, folder, views=stage.views, seed=seed, devices=devices)
+        splits = learning_splits(dataset, stage)
+        embed(dataset, start, folder, splits=splits, views=stage.views, seed=seed, devices=devices)
     else:
         pack_records(dataset, folder)
+
+
+# ---- a head that is solved
 
 
 def _solve(
     dataset: Dataset, start: Checkpoint, stage: HeadStage, features: Path, seed: int, devices: Devices
 ) -> Checkpoint:
-    """The head solved on all images that are not test images, in the place of the output block."""
-    found = [dataset.ids_and_labels(split) for split in learning_splits(dataset)]
-    ids, labels = [image_id for each, _ in found for image_id in each], np.concatenate([each for _, each in found])
+    """The head solved on the images that it may learn from, in the place of the output block."""
+    ids, labels = _learning_images(dataset, stage)
     values = FeatureStore(features).load(ids)
     head = solve_head(values, labels, stage, seed)
     net = initialise(start.network.build(len(dataset.classes)), start.network.preprocessing.crop, seed, devices=devices)
     set_parameters(net, start.parameters, prefix="features")
-    output = head_parameters(net, head, _probes(dataset, start, seed))
-    features_only = {name: value for name, value in start.parameters.items() if name.startswith("features")}
+    set_parameters(net, head_parameters(net, head, _probes(dataset, start, seed)), prefix="output")
     curve = learning_curve(values, labels, head.strength, stage, seed)
     return replace(
         start,
         classes=dataset.classes,
-        parameters=features_only | output,
+        parameters=parameters(net),
         path=tuple(each.facts() for each in head.path),
         strength=head.strength,
         learning_curve=tuple({"images": count, "confusion": confusion.tolist()} for count, confusion in curve),
         held_out={"ids": np.array(ids), "probabilities": head.held_out.astype(np.float32)},
     )
+
+
+def _learning_images(dataset: Dataset, stage: HeadStage) -> tuple[list[str], NDArray[np.int64]]:
+    """Ids and labels (n,) of the images that the head is solved from.
+
+    Raises:
+        UserError: names a class that has fewer than two.
+    """
+    found = [dataset.ids_and_labels(split) for split in learning_splits(dataset, stage)]
+    ids, labels = [image_id for each, _ in found for image_id in each], np.concatenate([each for _, each in found])
+    for name, count in zip(dataset.classes, np.bincount(labels, minlength=len(dataset.classes)), strict=True):
+        if count < 2:
+            raise UserError(
+                f"class {name}: expected two images or more to learn from, found {count}: add some, as every image is "
+                "also measured by a head that does not know it."
+            )
+    return ids, labels
+
+
+def _probes(dataset: Dataset, start: Checkpoint, seed: int) -> NDArray[np.float32]:
+    """Inputs (n, 3, side, side) by which the range of the outputs is measured: images, black, white and noise."""
+    preprocessing = start.network.preprocessing
+    images = [center_view(decode(row.data), preprocessing) for row in islice(dataset.rows("train"), _PROBED_IMAGES)]
+    shape = (preprocessing.crop, preprocessing.crop, 3)
+    noise = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    drawn = map(Image.fromarray, (np.zeros_like(noise), np.full_like(noise, 255), noise))
+    return to_tensor([*images, *drawn], preprocessing)
+
+
+def head_parameters(net: Network, head: Head, probes: NDArray[np.float32]) -> Arrays:
+    """The head as parameters of the output block: a 1 × 1 convolution, a ReLU, and the mean over positions.
+
+    Softmax does not see that every bias is greater by the same number. With twice the largest output at any position
+    of the ``probes``, and 1 at least, the ReLU never clips, and the block is as linear as the head.
+    """
+    maps = net.features(mx.nd.array(probes, ctx=next(iter(net.collect_params().values())).list_ctx()[0])).asnumpy()
+    outputs = np.einsum("nchw,kc->nkhw", maps, head.weight) + head.bias[:, None, None]
+    bias = head.bias + max(1.0, _MARGIN * float(np.abs(outputs).max()))
+    values = {"output.0.weight": head.weight[:, :, None, None], "output.0.bias": bias}
+    return {name: value.astype(np.float32) for name, value in values.items()}
+
+
+# ---- an output block, or all layers, that are trained
+
+
+def transfer_model(stage: ImageStage, classes: int, start: Arrays, seed: int, devices: Devices = CPU) -> Model:
+    """SqueezeNet with the features of ``start`` and a new output block.
+
+    The output block is taken over, too, if all layers are trained and it has as many classes.
+    """
+    net = initialise(squeezenet(classes), CROP, seed, devices=devices)
+    set_parameters(net, start, prefix="features")
+    if stage.trains == "output":
+        forward = _with_frozen_features(net)
+        return Model(net, net.output, forward, forward, devices)
+    if len(start["output.0.bias"]) == classes:
+        set_parameters(net, start, prefix="output")
+    forward = compile_network(net)
+    return Model(net, net, forward, forward, devices)
+
+
+def _with_frozen_features(net: Network) -> Callable[[Any], Any]:
+    features, output = compile_network(net.features), compile_network(net.output)
+
+    def forward(images: Any) -> Any:
+        # the frozen part keeps its dropout, as in the notebook, but computes no gradients
+        with mx.autograd.pause(train_mode=mx.autograd.is_training()):
+            frozen = features(images)
+        return output(frozen)
+
+    return forward

@@ -30,8 +30,8 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def embedded(store: Path) -> list[int]:
-    """How many training images each shard of features holds."""
-    shards = [pa.ipc.open_file(str(path)) for path in store.glob("features/*/train/*.arrow")]
+    """How many images each shard of features holds."""
+    shards = [pa.ipc.open_file(str(path)) for path in store.glob("features/*/*.arrow")]
     return sorted(len(json.loads(shard.schema.metadata[b"images"])) for shard in shards)
 
 
@@ -69,7 +69,7 @@ def test_only_what_changed_runs(
     write_images(photos / "train", 1, first=50, labels=("hotdog",))
     third = run(photos)
     assert third.worked() == ALL - {"weights"} and third.version.name == "v0002"
-    assert embedded(store) == [1, 16]
+    assert embedded(store) == [1, 24]
     assert contents(store).items() >= before.items()  # nothing was overwritten
     assert listed() == {"datasets", "training", "reports"}  # those of the first photos
 
@@ -92,10 +92,8 @@ def test_only_what_changed_runs(
 @pytest.mark.usefixtures("no_figures")
 def test_settings_decide_what_runs(run: Runner, drawn: Path) -> None:
     run(drawn)
-    longer = run(drawn, epochs=3)
-    assert "train" in longer.worked() <= TRAINING
-    other_seed = run(drawn, seed=1)
-    assert {"embed", "train"} <= other_seed.worked() <= {"embed", *TRAINING}
+    for change in ({"views": 2}, {"keep_validation": True}, {"seed": 1}):
+        assert {"embed", "train"} <= run(drawn, **change).worked() <= {"embed", *TRAINING}
     assert run(drawn, positive="not_hotdog").worked() == TRAINING
     assert not run(drawn).worked()
 
@@ -140,11 +138,12 @@ def test_damaged_cache_is_rebuilt(run: Runner, drawn: Path, tmp_path: Path) -> N
 def test_killed_run_ends_as_if_nothing_had_happened(
     run: Runner, drawn: Path, tmp_path: Path, weights_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = run(drawn, epochs=40, store=tmp_path / "whole", models=tmp_path / "whole_models")
+    notebook = {"recipe": "notebook", "epochs": 20}
+    whole = run(drawn, **notebook, store=tmp_path / "whole", models=tmp_path / "whole_models")
     places = ("--data", str(drawn), "--weights", str(weights_file), "--models", str(tmp_path / "models"))
-    kill_in_mid_training("hotdog", tmp_path / "store", "--epochs", "40", "--views", "1", *places)
+    kill_in_mid_training("hotdog", tmp_path / "store", "--recipe", "notebook", "--epochs", "20", *places)
     caplog.clear()
-    after = run(drawn, epochs=40)
+    after = run(drawn, **notebook)
     assert "resuming after epoch" in caplog.text
     for name in ("squeezenet.params", "history.parquet", "metrics.json"):
         assert (after.version / name).read_bytes() == (whole.version / name).read_bytes()

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from candidates import Made, make_candidate
@@ -56,6 +57,19 @@ def test_card_says_what_differs(manifest: Manifest) -> None:
     mirrored = NetworkConfig(architecture="vgg", preprocessing=stretched, mirrored_mean=True)
     card = model_card(change(manifest, network=mirrored), None)
     assert "stretched to 0…1" in card and "with the `.params` alone, run the network on both" in card
+
+
+def test_card_says_what_was_chosen_by_what(manifest: Manifest) -> None:
+    def said(stage: Any, *splits: str) -> str:
+        metrics = dict.fromkeys(splits, manifest.metrics["test"])
+        lineage = manifest.lineage.model_copy(update={"stages": (stage,)})
+        return model_card(change(manifest, metrics=metrics, lineage=lineage, outlook="More would help."), None)
+
+    solved, trained = (stage.model_dump(mode="json") for stage in hotdog_recipe(finetune=1).stages)
+    assert "The head was solved on all images but those of test" in said(solved, "cross-validation", "test")
+    assert "The head was solved on the training images" in said(solved, "validation")
+    card = said(trained, "validation", "test")
+    assert "Epoch and network were chosen on validation. More would help." in card and "solved" not in card
 
 
 def test_card_compares_architectures(manifest: Manifest) -> None:
