@@ -5,6 +5,7 @@ from pathlib import Path
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
 from cnn.data.preparation import prepare as prepare_dataset
+from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import Devices
 from cnn.support.files import text_digest
 from cnn.support.references import Reference
@@ -48,12 +49,21 @@ def check_positive(dataset: Reference, positive: str | None) -> None:
 
 
 def make_inputs(
-    stage: Stage, dataset: Reference, weights: Reference, *, seed: int, devices: Devices, store: Path
+    stage: Stage,
+    dataset: Reference,
+    weights: Reference,
+    network: NetworkConfig,
+    *,
+    seed: int,
+    devices: Devices,
+    store: Path,
 ) -> Reference:
     """What a stage is trained on: cached features, or records."""
     if isinstance(stage, HeadStage):
         splits = learning_splits(Dataset.open(dataset.path), stage)
-        return embed(dataset, splits, weights=weights, views=stage.views, seed=seed, devices=devices, store=store)
+        return embed(
+            dataset, splits, weights, network=network, views=stage.views, seed=seed, devices=devices, store=store
+        )
     return pack_records(dataset, store)
 
 
@@ -62,14 +72,15 @@ def embed(
     dataset: Reference,
     splits: tuple[str, ...],
     weights: Reference,
+    network: NetworkConfig,
     views: int,
     seed: int,
     devices: Devices,
     store: Path,
 ) -> Features:
     """The frozen network's mean features of every view of the images of some splits; only new ones are embedded."""
-    folder = own_folder(store, "features", "weights", "views", "seed", "devices")
-    start = pretrained(weights.path)
+    folder = own_folder(store, "features", "weights", "network", "views", "seed", "devices")
+    start = pretrained(weights.path, network)
     embed_images(Dataset.open(dataset.path), start, folder, splits=splits, views=views, seed=seed, devices=devices)
     digest = text_digest(dataset.digest, *splits, folder.name)
     return Features(path=folder, digest=digest, checksum="", dataset=dataset.path, splits=splits)

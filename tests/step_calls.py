@@ -34,7 +34,8 @@ LINEAGE = Lineage(
     device="cpu(0)",
 )
 TRANSFER: dict[str, Any] = {
-    "inputs": FEATURES, "dataset": DATASET, "start": WEIGHTS, "positive": None, "seed": 0, "devices": DEVICES,
+    "inputs": FEATURES, "dataset": DATASET, "start": WEIGHTS, "network": PRETRAINED, "positive": None, "seed": 0,
+    "devices": DEVICES,
     "store": STORE,
 }  # fmt: skip
 SCRATCH: dict[str, Any] = {
@@ -48,15 +49,18 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     "draw sample": (fetching.draw_sample, {"seed": 0, "store": STORE}),
     "download photos": (fetching.download_data, {"name": "hotdog", "store": STORE, "mirror": None}),
     "open photos": (fetching.open_data, {"path": Path("/photos")}),
-    "download weights": (fetching.download_weights, {"name": "imagenet", "backbone": "squeezenet1_1", "store": STORE, "mirror": None}),
+    "download weights": (
+        fetching.download_weights,
+        {"name": "imagenet", "backbone": "squeezenet1_1", "store": STORE, "mirror": None},
+    ),
     "draw weights": (fetching.draw_weights, {"network": PRETRAINED, "seed": 0, "store": STORE}),
     "open weights": (fetching.open_weights, {"path": Path("/weights.npz"), "network": PRETRAINED}),
     "prepare": (preparing.prepare, {"source": reference("photos"), "test_as_validation": False, "store": STORE}),
     "embed": (
         preparing.embed,
         {
-            "dataset": DATASET, "splits": ("train", "validation"), "weights": WEIGHTS, "views": 4, "seed": 0,
-            "devices": DEVICES, "store": STORE,
+            "dataset": DATASET, "splits": ("train", "validation"), "weights": WEIGHTS, "network": PRETRAINED,
+            "views": 4, "seed": 0, "devices": DEVICES, "store": STORE,
         },
     ),
     "pack records": (preparing.pack_records, {"dataset": DATASET, "store": STORE}),

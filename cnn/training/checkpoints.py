@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from cnn.networks.architectures import BackboneName, NetworkConfig, pretrained_network
+from cnn.networks.architectures import PRETRAINED, NetworkConfig
 from cnn.networks.weights import read_weights
 from cnn.support.files import atomic_file
 
@@ -69,13 +69,12 @@ class TrainingState:
     steps_done: int = 0
 
 
-def pretrained(path: str | Path, backbone: BackboneName = "squeezenet1_1") -> Checkpoint:
-    """A backbone as a file of pretrained weights has it: a checkpoint without a history.
+def pretrained(path: str | Path, network: NetworkConfig = PRETRAINED) -> Checkpoint:
+    """A network as a file of pretrained weights has it: a checkpoint without a history.
 
     Raises:
-        UserError: the file cannot be read or does not hold the backbone's parameters.
+        UserError: the file cannot be read or does not hold the network's parameters.
     """
-    network = pretrained_network(backbone)
     return Checkpoint(network, (), read_weights(Path(path), network.architecture))
 
 

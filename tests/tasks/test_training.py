@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cnn.data.datasets import Dataset
+from cnn.networks.architectures import PRETRAINED
 from cnn.networks.initializers import random_parameters
 from cnn.support import progress
 from cnn.support.backend import CPU
@@ -43,6 +44,7 @@ def train_output(drawn_dataset: Dataset, weights_file: Path, records: Path, tmp_
         "inputs": Reference.to(records),
         "dataset": Reference.to(drawn_dataset.folder),
         "start": Reference.to(weights_file),
+        "network": PRETRAINED,
         "positive": None,
         "seed": 0,
         "devices": CPU,
