@@ -15,7 +15,7 @@ from cnn.data.datasets import Dataset
 from cnn.data.images import CROP, center_view, decode, to_tensor
 from cnn.networks.architectures import squeezenet
 from cnn.networks.running import compile_network, initialise, parameters, set_parameters
-from cnn.support.backend import CPU, Devices, Network, mx
+from cnn.support.backend import CPU, Devices, Network, mx, structural_parameters
 from cnn.support.errors import UserError
 from cnn.training.checkpoints import Arrays, Checkpoint
 from cnn.training.features import FeatureStore, embed, learning_splits
@@ -140,16 +140,23 @@ def _probes(dataset: Dataset, start: Checkpoint, seed: int) -> NDArray[np.float3
 
 
 def head_parameters(net: Network, head: Head, probes: NDArray[np.float32]) -> Arrays:
-    """The head as parameters of the output block: a 1 × 1 convolution, a ReLU, and the mean over positions.
+    """The head as parameters of the output block, whose one layer with parameters is linear.
 
-    Softmax does not see that every bias is greater by the same number. With twice the largest output at any position
-    of the ``probes``, and 1 at least, the ReLU never clips, and the block is as linear as the head.
+    SqueezeNet's has a ReLU between that and the mean over positions. Softmax does not see that every bias is greater by
+    the same number. With twice the largest output at any position of the ``probes``, and 1 at least, the ReLU never
+    clips, and the block is as linear as the head.
     """
-    maps = net.features(mx.nd.array(probes, ctx=next(iter(net.collect_params().values())).list_ctx()[0])).asnumpy()
-    outputs = np.einsum("nchw,kc->nkhw", maps, head.weight) + head.bias[:, None, None]
-    bias = head.bias + max(1.0, _MARGIN * float(np.abs(outputs).max()))
-    values = {"output.0.weight": head.weight[:, :, None, None], "output.0.bias": bias}
-    return {name: value.astype(np.float32) for name, value in values.items()}
+    bias = head.bias
+    if any(isinstance(layer, mx.gluon.nn.Activation) for layer in net.output):
+        maps = net.features(mx.nd.array(probes, ctx=next(iter(net.collect_params().values())).list_ctx()[0])).asnumpy()
+        outputs = np.einsum("nchw,kc->nkhw", maps, head.weight) + bias[:, None, None]
+        bias = bias + max(1.0, _MARGIN * float(np.abs(outputs).max()))
+    values = {"weight": head.weight, "bias": bias}
+    return {
+        name: values[name.rpartition(".")[2]].reshape(parameter.shape).astype(np.float32)
+        for name, parameter in structural_parameters(net).items()
+        if name.startswith("output.")
+    }
 
 
 # ---- an output block, or all layers, that are trained

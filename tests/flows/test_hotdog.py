@@ -15,8 +15,10 @@ from hotdog_flow import ALL, TRAINING, Runner, no_figures, photos, published, ru
 from cnn.__main__ import main
 from cnn.data.catalog import DATASETS, WEIGHTS, CatalogFile
 from cnn.data.sample import write_sample
+from cnn.networks.architectures import pretrained_network
 from cnn.publication.manifest import Manifest, WeightsOrigin
 from cnn.publication.model_card import summary
+from cnn.publication.versions import load_version
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 from tasks import fetching
@@ -222,3 +224,16 @@ def test_full_disk_leaves_nothing_half_made(
             run(drawn)
     assert not contents(tmp_path / "store")
     assert run(drawn).worked()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("backbone", ["mobilenetv2_1.0", "resnet18_v2"])
+def test_other_backbones_are_published_and_answer(run: Runner, drawn: Path, backbone: str) -> None:
+    first = run(drawn, backbone=backbone, weights="random")
+    manifest = Manifest.open(first.version)
+    assert manifest.network == pretrained_network(backbone)
+    answer = load_version(first.version).classify(next((drawn / "test").rglob("*.jpg")))
+    assert sum(answer.values()) == pytest.approx(1, abs=1e-5)
+    assert not run(drawn, backbone=backbone, weights="random").worked()
+    assert run(drawn, weights="random").worked() >= {"weights", "embed", "train", "publish"}

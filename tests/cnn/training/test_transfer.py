@@ -16,16 +16,17 @@ from sklearn.preprocessing import StandardScaler
 from cnn.data.datasets import Dataset
 from cnn.data.images import center_view, decode, to_tensor
 from cnn.data.preparation import prepare
-from cnn.networks.architectures import PRETRAINED
+from cnn.networks.architectures import PRETRAINED, NetworkConfig, pretrained_network
 from cnn.networks.initializers import random_parameters
-from cnn.networks.running import parameters
-from cnn.support.backend import Devices, mx
+from cnn.networks.running import initialise, parameters, set_parameters
+from cnn.support.backend import Devices, Network, mx
 from cnn.support.errors import UserError
 from cnn.training.checkpoints import Arrays, Checkpoint, load_checkpoint, pretrained, save_checkpoint
 from cnn.training.features import FeatureStore
+from cnn.training.head import Head
 from cnn.training.hyperparameters import Augmentation, HeadStage, ImageStage
 from cnn.training.records import RecordBatches
-from cnn.training.transfer import make_inputs, transfer, transfer_model
+from cnn.training.transfer import head_parameters, make_inputs, transfer, transfer_model
 
 SEED = 7
 HEAD = HeadStage(strengths=(0.01, 0.1, 1.0), folds=4)
@@ -283,3 +284,22 @@ def test_killed_stage_ends_as_an_uninterrupted_one(
 def test_gpu_solves_as_the_cpu_does(drawn_dataset: Dataset) -> None:
     cpu, gpu = (transfer(drawn_dataset, START, HEAD, devices=each) for each in (Devices(), Devices(kind="gpu")))
     np.testing.assert_allclose(gpu.held_out["probabilities"], cpu.held_out["probabilities"], atol=1e-3)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv2_1.0", "resnet18_v2"])
+def test_head_is_exact_where_no_relu_clips(backbone: str) -> None:
+    """The logits themselves are the regression's, with nothing added to the bias."""
+    network, rng = pretrained_network(backbone), np.random.default_rng(0)
+    net = transfer_network(network, random_parameters(0, network))
+    images = rng.standard_normal((2, 3, 224, 224)).astype(np.float32)
+    means = net.features(mx.nd.array(images)).asnumpy().mean((2, 3))
+    head = Head(rng.standard_normal((3, means.shape[1])) / means.max(), rng.standard_normal(3), (), 1.0, means)
+    set_parameters(net, head_parameters(net, head, images), prefix="output")
+    expected = means @ head.weight.T + head.bias
+    np.testing.assert_allclose(net(mx.nd.array(images)).asnumpy(), expected, rtol=1e-4, atol=1e-3)
+
+
+def transfer_network(network: NetworkConfig, weights: Arrays) -> Network:
+    net = initialise(network.build(3), network.preprocessing.crop, seed=0)
+    set_parameters(net, weights, prefix="features")
+    return net
