@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,9 @@ from cnn.support.backend import CPU, Devices
 from cnn.support.files import atomic_folder, file_digest
 from cnn.training.checkpoints import Checkpoint, Epoch, checkpoint_file, load_checkpoint
 from cnn.training.metrics import positive_class
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 METRICS_FILE, HISTORY_FILE = "metrics.json", "history.parquet"
 #: What takes the place of the validation split if the head learnt from its images, too.
@@ -97,16 +101,10 @@ def evaluate(
         caveats=dataset.caveats,
         outlook=outlook.sentence if outlook else "",
     )
-    figures = {
+    figures = _figures_of(trained, outlook, index) | {
         "confusion": confusion_plot(confusions, dataset.classes),
         "examples": image_grid(_examples(predictions, dataset, classifier.preprocessing)),
     }
-    if trained.history:
-        figures["curves"] = epoch_curves(trained.history, trained.kept)
-    if trained.strength:
-        figures["regularisation"] = regularisation_path(trained.path, trained.strength, index)
-    if outlook:
-        figures["learning_curve"] = learning_curve(outlook)
     with atomic_folder(folder) as temporary:
         (temporary / METRICS_FILE).write_text(report.model_dump_json(indent=2), encoding="utf-8")
         if trained.history:
@@ -116,6 +114,18 @@ def evaluate(
         for name, figure in figures.items():
             save_figure(figure, temporary / f"{name}.png", dataset.caveats)
     return report
+
+
+def _figures_of(trained: Checkpoint, outlook: Outlook | None, positive: int | None) -> "dict[str, Figure]":
+    """How the network came about: figures by name."""
+    figures = {}
+    if trained.history:
+        figures["curves"] = epoch_curves(trained.history, trained.kept)
+    if trained.strength:
+        figures["regularisation"] = regularisation_path(trained.path, trained.strength, positive)
+    if outlook:
+        figures["learning_curve"] = learning_curve(outlook)
+    return figures
 
 
 def _predictions(trained: Checkpoint, dataset: Dataset, classifier: Classifier) -> dict[str, Predictions]:
