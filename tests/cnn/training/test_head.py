@@ -118,9 +118,9 @@ def test_views_of_an_image_are_on_one_side(monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[tuple[set[float], set[float]]] = []
     solve, predict = heads._Examples.solve, heads._Examples.predict
 
-    def solving(self: Any, chosen: Any, strengths: Any) -> Any:
+    def solving(self: Any, chosen: Any, *rest: Any) -> Any:
         seen.append((set(self.features[chosen].ravel()), set()))
-        return solve(self, chosen, strengths)
+        return solve(self, chosen, *rest)
 
     def predicting(self: Any, solved: Any, asked: Any) -> Any:
         seen[-1][1].update(self.features[asked].ravel())
