@@ -28,7 +28,7 @@ Indices = NDArray[np.int64]
 #: Shares of the images at which the learning curve is measured.
 _SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 #: Of the gradient: of heads that are only measured, and of the one that is kept.
-_MEASURED, _KEPT = 1e-5, 1e-8
+_MEASURED, _KEPT = 1e-4, 1e-8
 _MOST_ITERATIONS = 10_000
 
 
