@@ -33,7 +33,7 @@ def f1_interval(confusion: Confusion, positive: int | None) -> tuple[float, floa
 
     >>> low, high = f1_interval(np.array([[90, 10], [10, 90]]), 1)
     >>> f"{low:.2f} to {high:.2f}"
-    '0.86 to 0.94'
+    '0.85 to 0.94'
     """
     low, high = np.quantile(draw_f1(confusion, positive), [0.025, 0.975])
     return float(low), float(high)

@@ -80,7 +80,9 @@ def regularisation_path(path: Sequence[Facts], strength: float, positive: int | 
     f1.plot(tried, [scores(np.array(each["confusion"]), positive).f1 for each in path], marker=".")
     for axis, title in ((losses, "cross-validated log loss"), (f1, "cross-validated F1")):
         axis.axvline(strength, color="grey", linewidth=0.8, linestyle=":")
-        axis.set(title=title, xlabel="strength of the penalty", xscale="log")
+        axis.set(title=title, xlabel=f"strength of the penalty (chosen: {strength:g})", xscale="log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
         axis.grid(alpha=0.3)
     return figure
 
@@ -101,7 +103,9 @@ def learning_curve(outlook: Outlook) -> "Figure":
     axis.axvline(outlook.images, color="grey", linewidth=0.8, linestyle=":", label="all images")
     axis.set(title="\n".join(wrap(outlook.sentence, 80)), xlabel="images learnt from", ylabel="F1", xscale="log")
     axis.title.set_fontsize(8)
+    axis.set_xticks([*outlook.sizes[::2], outlook.images, 2 * outlook.images])
     axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.xaxis.set_minor_formatter("")
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
     return figure

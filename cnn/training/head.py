@@ -27,7 +27,9 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 #: Shares of the images at which the learning curve is measured.
 _SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-_TOLERANCE, _ITERATIONS = 1e-5, 2000
+#: Of the gradient: of heads that are only measured, and of the one that is kept.
+_MEASURED, _KEPT = 1e-4, 1e-8
+_MOST_ITERATIONS = 10_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class _Examples:
         return int(self.labels.max()) + 1
 
     def solve(
-        self, chosen: Indices, strengths: tuple[float, ...]
+        self, chosen: Indices, strengths: tuple[float, ...], tolerance: float = _MEASURED
     ) -> Iterator[tuple[StandardScaler, LogisticRegression]]:
         """The head for some images at each strength, each solved from the one before; every view is an example."""
         _, views, channels = self.features.shape
@@ -83,7 +85,7 @@ class _Examples:
         values = scaler.fit_transform(self.features[chosen].reshape(-1, channels).astype(np.float64))
         labels = np.repeat(self.labels[chosen], views)
         weights = "balanced" if self.stage.class_weights == "balanced" else None
-        regression = LogisticRegression(class_weight=weights, max_iter=_ITERATIONS, tol=_TOLERANCE, warm_start=True)
+        regression = LogisticRegression(class_weight=weights, max_iter=_MOST_ITERATIONS, tol=tolerance, warm_start=True)
         for strength in strengths:
             yield scaler, regression.set_params(C=1 / (strength * len(values))).fit(values, labels)
 
@@ -126,7 +128,7 @@ def solve_head(features: NDArray[np.float32], labels: Indices, stage: HeadStage,
     with threadpool_limits(1):  # on several threads such small products take twenty times as long
         probabilities, losses = _held_out(examples, strengths, seed)
         best = int(losses.mean(1).argmin())
-        ((scaler, regression),) = examples.solve(np.arange(len(labels)), (strengths[best],))
+        ((scaler, regression),) = examples.solve(np.arange(len(labels)), (strengths[best],), _KEPT)
     errors = losses.std(1, ddof=1) / np.sqrt(losses.shape[1])
     path = tuple(
         Strength(strength, float(loss), float(error), confusion_matrix(labels, found.argmax(1), examples.classes))

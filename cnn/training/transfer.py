@@ -17,7 +17,7 @@ from cnn.networks.architectures import squeezenet
 from cnn.networks.running import compile_network, initialise, parameters, set_parameters
 from cnn.support.backend import CPU, Devices, Network, mx, structural_parameters
 from cnn.support.errors import UserError
-from cnn.training.checkpoints import Arrays, Checkpoint
+from cnn.training.checkpoints import Arrays, Checkpoint, Epoch, Timing
 from cnn.training.features import FeatureStore, embed, learning_splits
 from cnn.training.head import Head, learning_curve, solve_head
 from cnn.training.hyperparameters import HeadStage, ImageStage, Stage
@@ -63,11 +63,17 @@ def transfer(
         model = transfer_model(stage, len(classes.names), start.parameters, seed, devices)
         batches = RecordBatches(dataset, inputs, stage, seed)
         found = train(Learner(stage, classes, model), batches, seed=seed, state_file=state_file or folder / "state.npz")
-    values, rows, timings, kept = found
+    return _continued(start, dataset.classes, *found)
+
+
+def _continued(
+    start: Checkpoint, classes: tuple[str, ...], values: Arrays, rows: list[Epoch], timings: list[Timing], kept: int
+) -> Checkpoint:
+    """What a training from a checkpoint ended with (`train`), with its history continued."""
     number = 1 + max((int(row["stage"]) for row in start.history), default=int(bool(start.path)))
     return replace(
         start,
-        classes=dataset.classes,
+        classes=classes,
         parameters=values,
         history=(*start.history, *({"stage": number, **row} for row in rows)),
         timings=(*start.timings, *timings),

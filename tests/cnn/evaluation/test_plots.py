@@ -67,7 +67,7 @@ def test_regularisation_path_marks_the_choice() -> None:
     for axis, expected in ((losses, [0.7, 0.4, 0.5]), (f1, [2 * 8 / 28, 2 * 8 / 20, 2 * 8 / 18])):
         values, chosen = axis.lines
         np.testing.assert_array_equal(values.get_xdata(), [1.0, 0.1, 0.01])
-        np.testing.assert_allclose(values.get_ydata(), expected)
+        np.testing.assert_allclose(np.asarray(values.get_ydata()), expected)
         assert set(np.ravel(chosen.get_xdata())) == {0.1} and axis.get_xscale() == "log"
     (shade,) = losses.collections
     assert shade.get_paths()[0].get_extents().bounds[1::2] == pytest.approx((0.3, 0.5))  # lowest, and how high it is
@@ -85,7 +85,7 @@ def test_learning_curve_goes_on_to_twice_the_images() -> None:
     measured = axis.lines[0]
     law, all_images = (line for line in axis.lines if line.get_label() in ("power law", "all images"))
     np.testing.assert_array_equal(measured.get_xdata(), [20, 40, 80, 160])
-    np.testing.assert_allclose(measured.get_ydata(), [0.6, 0.72, 0.8, 0.86])
+    np.testing.assert_allclose(np.asarray(measured.get_ydata()), [0.6, 0.72, 0.8, 0.86])
     assert np.max(law.get_xdata()) == pytest.approx(400) and set(np.ravel(all_images.get_xdata())) == {200}
     assert axis.get_title().replace("\n", " ") == outlook.sentence
 

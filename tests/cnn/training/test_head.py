@@ -67,7 +67,7 @@ def test_strength_of_the_least_log_loss_is_chosen() -> None:
         assert tried.log_loss == pytest.approx(means[tried.strength], rel=1e-3)
         error = np.std(losses[tried.strength], ddof=1) / 2
         assert tried.log_loss_error == pytest.approx(error, rel=1e-2)
-    np.testing.assert_allclose(head.held_out, expected, atol=1e-4)
+    np.testing.assert_allclose(head.held_out, expected, atol=2e-3)
     (chosen,) = (each for each in head.path if each.strength == head.strength)
     np.testing.assert_array_equal(chosen.confusion, confusion_matrix(labels, expected.argmax(1)))
 
@@ -118,9 +118,9 @@ def test_views_of_an_image_are_on_one_side(monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[tuple[set[float], set[float]]] = []
     solve, predict = heads._Examples.solve, heads._Examples.predict
 
-    def solving(self: Any, chosen: Any, strengths: Any) -> Any:
+    def solving(self: Any, chosen: Any, *rest: Any) -> Any:
         seen.append((set(self.features[chosen].ravel()), set()))
-        return solve(self, chosen, strengths)
+        return solve(self, chosen, *rest)
 
     def predicting(self: Any, solved: Any, asked: Any) -> Any:
         seen[-1][1].update(self.features[asked].ravel())
