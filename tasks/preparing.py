@@ -5,13 +5,14 @@ from pathlib import Path
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
 from cnn.data.preparation import prepare as prepare_dataset
-from cnn.networks.weights import read_weights
+from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import Devices
 from cnn.support.files import text_digest
 from cnn.support.references import Reference
+from cnn.training.checkpoints import pretrained
+from cnn.training.features import FeatureStore, learning_splits
 from cnn.training.features import embed as embed_images
-from cnn.training.features import feature_stores
-from cnn.training.hyperparameters import FeatureStage, FromScratch, Stage
+from cnn.training.hyperparameters import FromScratch, HeadStage, Stage
 from cnn.training.metrics import positive_class
 from cnn.training.pixels import pack_pixels as pack_dataset_pixels
 from cnn.training.records import pack_records as pack_dataset_records
@@ -20,17 +21,16 @@ from tasks.steps import step
 
 
 class Features(Reference):
-    """The features of a dataset in a folder that holds those of other datasets, too: its checksum says nothing."""
+    """Features of some splits of a dataset, in a folder that holds those of other datasets, too: it has no checksum."""
 
     dataset: Path
-    views: int
+    splits: tuple[str, ...]
 
     def is_intact(self) -> bool:
-        """Whether every image of the dataset has its features there."""
+        """Whether every image of those splits has its features there."""
         try:
-            dataset = Dataset.open(self.dataset)
-            stores = feature_stores(self.path, self.views)
-            return all(id_ in store for split, store in stores.items() for id_ in dataset.ids_and_labels(split)[0])
+            dataset, found = Dataset.open(self.dataset), FeatureStore(self.path)
+            return all(id_ in found for split in self.splits for id_ in dataset.ids_and_labels(split)[0])
         except Exception:  # whatever a damaged file causes
             return False
 
@@ -49,22 +49,41 @@ def check_positive(dataset: Reference, positive: str | None) -> None:
 
 
 def make_inputs(
-    stage: Stage, dataset: Reference, weights: Reference, *, seed: int, devices: Devices, store: Path
+    stage: Stage,
+    dataset: Reference,
+    weights: Reference,
+    network: NetworkConfig,
+    *,
+    seed: int,
+    devices: Devices,
+    store: Path,
 ) -> Reference:
     """What a stage is trained on: cached features, or records."""
-    if isinstance(stage, FeatureStage):
-        return embed(dataset, weights=weights, views=stage.views, seed=seed, devices=devices, store=store)
+    if isinstance(stage, HeadStage):
+        splits = learning_splits(Dataset.open(dataset.path), stage)
+        return embed(
+            dataset, splits, weights, network=network, views=stage.views, seed=seed, devices=devices, store=store
+        )
     return pack_records(dataset, store)
 
 
 @step("embed {views} views")
-def embed(dataset: Reference, weights: Reference, views: int, seed: int, devices: Devices, store: Path) -> Features:
-    """The frozen features of every training view and of the validation images; only new images are embedded."""
-    folder = own_folder(store, "features", "weights", "views", "seed", "devices")
-    values = read_weights(weights.path)
-    embed_images(Dataset.open(dataset.path), values, folder, views=views, seed=seed, devices=devices)
-    digest = text_digest(dataset.digest, folder.name)
-    return Features(path=folder, digest=digest, checksum="", dataset=dataset.path, views=views)
+def embed(
+    dataset: Reference,
+    splits: tuple[str, ...],
+    weights: Reference,
+    network: NetworkConfig,
+    views: int,
+    seed: int,
+    devices: Devices,
+    store: Path,
+) -> Features:
+    """The frozen network's mean features of every view of the images of some splits; only new ones are embedded."""
+    folder = own_folder(store, "features", "weights", "network", "views", "seed", "devices")
+    start = pretrained(weights.path, network)
+    embed_images(Dataset.open(dataset.path), start, folder, splits=splits, views=views, seed=seed, devices=devices)
+    digest = text_digest(dataset.digest, *splits, folder.name)
+    return Features(path=folder, digest=digest, checksum="", dataset=dataset.path, splits=splits)
 
 
 @step("pack records")

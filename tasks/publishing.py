@@ -71,6 +71,7 @@ def trace(
         seed=seed,
         devices=devices,
         notes=source.notes,
+        licence=source.licence,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect.futures import PrefectFuture, as_completed
 
 from cnn.data.datasets import Dataset
+from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import Devices
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
@@ -34,6 +35,7 @@ def train_stage(
     inputs: Reference,
     dataset: Reference,
     start: Reference,
+    network: NetworkConfig,
     positive: str | None,
     seed: int,
     devices: Devices,
@@ -45,7 +47,7 @@ def train_stage(
     with reserved(Placement(devices=devices, together=True)) as own:
         trained = transfer(
             Dataset.open(dataset.path),
-            load_checkpoint(start.path) if start.path.is_dir() else pretrained(start.path),
+            load_checkpoint(start.path) if start.path.is_dir() else pretrained(start.path, network),
             stage,
             positive=positive,
             seed=seed,

@@ -26,7 +26,7 @@ def short(name: str) -> str:
 def run_in(folder: Path, weights_file: Path, data: Path, **settings: Any) -> Run:
     """Run the flow with its store and its models in a folder."""
     places = {"store": folder / "store", "models": folder / "models", "weights": str(weights_file), "data": str(data)}
-    return run_flow(hotdog, HotdogSettings(**{**places, "epochs": 2, "views": 1, **settings}), short)
+    return run_flow(hotdog, HotdogSettings(**{**places, **settings}), short)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from cnn.networks.running import set_parameters
 from cnn.support.backend import CPU, Devices, mx
 from cnn.training.batches import Batch
 from cnn.training.checkpoints import Arrays, Checkpoint
-from cnn.training.hyperparameters import FromScratch, Stage
+from cnn.training.hyperparameters import FromScratch, ImageStage
 from cnn.training.learner import Classes, Learner, Model
 from cnn.training.pixels import PixelBatches
 from cnn.training.scratch import scratch_model
@@ -21,7 +21,7 @@ CLASSES = Classes(("hotdog", "not_hotdog"), positive=0, counts=(8, 8))
 
 
 def make_learner(
-    stage: Stage,
+    stage: ImageStage,
     devices: Devices = CPU,
     seed: int = 0,
     classes: Classes = CLASSES,
@@ -61,6 +61,13 @@ def assert_same(found: Checkpoint, expected: Checkpoint) -> None:
     for name in ("network", "classes", "history", "kept"):
         assert getattr(found, name) == getattr(expected, name)
     assert len(found.timings) == len(expected.timings) == len(found.history)
+    assert (found.path, found.strength, found.learning_curve) == (
+        expected.path,
+        expected.strength,
+        expected.learning_curve,
+    )
+    for name, values in expected.held_out.items():
+        np.testing.assert_array_equal(found.held_out[name], values, err_msg=name)
     assert found.parameters.keys() == expected.parameters.keys()
     for name, values in expected.parameters.items():
         np.testing.assert_array_equal(found.parameters[name], values, err_msg=name)

@@ -87,7 +87,7 @@ class Server:
         """The parameters of a run."""
         places = {name: str(self.folder / name) for name in ("store", "models")}
         files = {"data": str(self.folder / "photos"), "weights": str(self.folder / "weights.npz")}
-        return {**places, **files, "epochs": 1, "views": 1, "name": "hotdog"} | changes
+        return {**places, **files, "name": "hotdog"} | changes
 
     def start(self, name: str | None = None, **changes: Any) -> FlowRun:
         """Start a run of the deployment with other values of some settings."""

@@ -6,6 +6,7 @@ from typing import Any
 from prefect import Task
 
 from cnn.data.images import PHOTO
+from cnn.networks.architectures import PRETRAINED
 from cnn.publication.manifest import DataOrigin, Lineage
 from cnn.support.backend import Devices
 from cnn.support.references import Reference
@@ -33,7 +34,8 @@ LINEAGE = Lineage(
     device="cpu(0)",
 )
 TRANSFER: dict[str, Any] = {
-    "inputs": FEATURES, "dataset": DATASET, "start": WEIGHTS, "positive": None, "seed": 0, "devices": DEVICES,
+    "inputs": FEATURES, "dataset": DATASET, "start": WEIGHTS, "network": PRETRAINED, "positive": None, "seed": 0,
+    "devices": DEVICES,
     "store": STORE,
 }  # fmt: skip
 SCRATCH: dict[str, Any] = {
@@ -47,17 +49,23 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     "draw sample": (fetching.draw_sample, {"seed": 0, "store": STORE}),
     "download photos": (fetching.download_data, {"name": "hotdog", "store": STORE, "mirror": None}),
     "open photos": (fetching.open_data, {"path": Path("/photos")}),
-    "download weights": (fetching.download_weights, {"name": "imagenet", "store": STORE, "mirror": None}),
-    "draw weights": (fetching.draw_weights, {"seed": 0, "store": STORE}),
-    "open weights": (fetching.open_weights, {"path": Path("/weights.npz")}),
+    "download weights": (
+        fetching.download_weights,
+        {"name": "imagenet", "backbone": "squeezenet1_1", "store": STORE, "mirror": None},
+    ),
+    "draw weights": (fetching.draw_weights, {"network": PRETRAINED, "seed": 0, "store": STORE}),
+    "open weights": (fetching.open_weights, {"path": Path("/weights.npz"), "network": PRETRAINED}),
     "prepare": (preparing.prepare, {"source": reference("photos"), "test_as_validation": False, "store": STORE}),
     "embed": (
         preparing.embed,
-        {"dataset": DATASET, "weights": WEIGHTS, "views": 4, "seed": 0, "devices": DEVICES, "store": STORE},
+        {
+            "dataset": DATASET, "splits": ("train", "validation"), "weights": WEIGHTS, "network": PRETRAINED,
+            "views": 4, "seed": 0, "devices": DEVICES, "store": STORE,
+        },
     ),
     "pack records": (preparing.pack_records, {"dataset": DATASET, "store": STORE}),
     "pack pixels": (preparing.pack_pixels, {"dataset": DATASET, "preprocessing": PHOTO, "store": STORE}),
-    "train output": (training.train_stage, {"stage": hotdog_recipe().stages[0], **TRANSFER}),
+    "train head": (training.train_stage, {"stage": hotdog_recipe().stages[0], **TRANSFER}),
     "train all": (training.train_stage, {"stage": ImageStage(trains="all"), **TRANSFER}),
     **{
         f"train {name}": (training.train_architecture, {"stage": cifar_recipe("tuned", name).stages[0], **SCRATCH})
@@ -78,7 +86,7 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
 }  # fmt: skip
 DOWNLOADS = {"download photos", "download weights"}
 FROM_SCRATCH = {"train alexnet", "train vgg", "train squeezenet"}
-TRAININGS = {"train output", "train all", *FROM_SCRATCH}
+TRAININGS = {"train head", "train all", *FROM_SCRATCH}
 
 
 def make_call(step: str, **changes: Any) -> Call:

@@ -104,6 +104,11 @@ def available(files: Sequence[CatalogFile], folder: Path, mirror: str | None) ->
     return [file for file in files if file in present or None in map(results.get, addresses(file, mirror))]
 
 
+def has_any(files: Sequence[CatalogFile], folder: Path, mirror: str | None) -> bool:
+    """Whether one of ``files`` is intact in ``folder``, or else some address has one now."""
+    return any(_is_downloaded(file, folder) for file in files) or bool(available(files, folder, mirror))
+
+
 def _receive(items: Iterator[requests.Response | bytes], file: CatalogFile, partial: Path) -> None:
     """Write the body of a response into ``partial``, behind what is there if the server has resumed."""
     response = next(items)

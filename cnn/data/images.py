@@ -70,8 +70,8 @@ def center_view(image: Image.Image, preprocessing: Preprocessing = PHOTO) -> Ima
     return image.crop((left, top, left + preprocessing.crop, top + preprocessing.crop))
 
 
-def random_view(image: Image.Image, rng: random.Random, smallest: float = 0.3) -> Image.Image:
-    """A random part of the image as CROP × CROP px, mirrored half of the time.
+def random_view(image: Image.Image, rng: random.Random, smallest: float = 0.3, side: int = CROP) -> Image.Image:
+    """A random part of the image as ``side`` × ``side`` px, mirrored half of the time.
 
     The part covers ``smallest``…1 of the area at an aspect ratio of 3/4…4/3, as in Szegedy et al. 2014,
     section 6 (with .3 for its .08: what makes the image a hotdog should stay in it).
@@ -87,14 +87,15 @@ def random_view(image: Image.Image, rng: random.Random, smallest: float = 0.3) -
         part_width = part_height = min(width, height)
     left, top = rng.randint(0, width - part_width), rng.randint(0, height - part_height)
     box = (left, top, left + part_width, top + part_height)
-    view = image.resize((CROP, CROP), Image.Resampling.BILINEAR, box=box)
+    view = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
     return ImageOps.mirror(view) if rng.random() < 0.5 else view
 
 
-def views(image: Image.Image, count: int, seed: str) -> list[Image.Image]:
+def views(image: Image.Image, count: int, seed: str, preprocessing: Preprocessing = PHOTO) -> list[Image.Image]:
     """``count`` views of an image, at least one: the centre, then random ones, which depend on ``seed``."""
     rng = random.Random(seed)
-    return [center_view(image), *(random_view(image, rng) for _ in range(count - 1))]
+    random_views = (random_view(image, rng, side=preprocessing.crop) for _ in range(count - 1))
+    return [center_view(image, preprocessing), *random_views]
 
 
 def scale(pixels: Pixels, preprocessing: Preprocessing = PHOTO) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnn.training.metrics import Confusion
 
@@ -28,19 +29,26 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float]:
 def f1_interval(confusion: Confusion, positive: int | None) -> tuple[float, float]:
     """The 95 % interval (0…1) of an F1 score: of the class ``positive``, or the mean over the classes.
 
-    By the bootstrap: images are drawn anew, as many of each class as there are, from the counts of the confusion
-    matrix (Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13). The same counts give the same
-    interval.
+    By the bootstrap, see `draw_f1`. The same counts give the same interval.
 
     >>> low, high = f1_interval(np.array([[90, 10], [10, 90]]), 1)
     >>> f"{low:.2f} to {high:.2f}"
     '0.85 to 0.94'
     """
-    rng, counts = np.random.default_rng(0), np.asarray(confusion)
+    low, high = np.quantile(draw_f1(confusion, positive), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def draw_f1(confusion: Confusion, positive: int | None, seed: int = 0) -> NDArray[np.float64]:
+    """F1 scores, (draws,), of images that are drawn anew, as many of each class as there are, from a confusion matrix.
+
+    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13. The same counts and seed give the same
+    scores.
+    """
+    rng, counts = np.random.default_rng(seed), np.asarray(confusion)
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     shares[counts.sum(1) == 0, 0] = 1  # a class without images: nothing is drawn of it
     draws = np.stack([rng.multinomial(row.sum(), share, _DRAWS) for row, share in zip(counts, shares, strict=True)], 1)
     hits = np.diagonal(draws, axis1=1, axis2=2)
     f1 = 2 * hits / np.maximum(1, draws.sum(2) + draws.sum(1))
-    low, high = np.quantile(f1.mean(1) if positive is None else f1[:, positive], [0.025, 0.975])
-    return float(low), float(high)
+    return f1.mean(1) if positive is None else f1[:, positive]

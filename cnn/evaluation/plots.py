@@ -1,4 +1,4 @@
-"""Plots: learning curves, confusion matrices and image grids, as matplotlib figures without a screen."""
+"""Plots: curves of a training, of a solved head, confusion matrices, image grids: figures without a screen."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from cnn.evaluation.lettering import draw_as_it_is, legible
+from cnn.evaluation.outlook import Outlook
 from cnn.support.files import atomic_file
-from cnn.training.checkpoints import Epoch
-from cnn.training.metrics import Confusion
+from cnn.training.checkpoints import Epoch, Facts
+from cnn.training.metrics import Confusion, scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +41,7 @@ def save_figure(figure: "Figure", path: Path, notes: Sequence[str] = ()) -> None
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
 
 
-def learning_curves(history: Sequence[Epoch], kept: int) -> "Figure":
+def epoch_curves(history: Sequence[Epoch], kept: int) -> "Figure":
     """Loss, accuracy and F1 over the epochs of all stages; a line marks the one that was kept."""
     figure = _figure(10, 3.6)
     axes: list[Axes] = list(figure.subplots(1, 3))
@@ -57,6 +58,56 @@ def learning_curves(history: Sequence[Epoch], kept: int) -> "Figure":
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False)
+    return figure
+
+
+def regularisation_path(path: Sequence[Facts], strength: float, positive: int | None) -> "Figure":
+    """Cross-validated log loss, one standard error shaded, and F1 over the strength of a head's penalty.
+
+    A line marks the strength that was chosen.
+
+    Args:
+        path: a checkpoint's ``path``.
+        positive: the class of F1; None: the mean over all.
+    """
+    figure = _figure(8, 3.6)
+    losses, f1 = figure.subplots(1, 2)
+    tried, loss, error = (
+        np.array([each[name] for each in path]) for name in ("strength", "log_loss", "log_loss_error")
+    )
+    losses.plot(tried, loss, marker=".")
+    losses.fill_between(tried, loss - error, loss + error, alpha=0.2)
+    f1.plot(tried, [scores(np.array(each["confusion"]), positive).f1 for each in path], marker=".")
+    for axis, title in ((losses, "cross-validated log loss"), (f1, "cross-validated F1")):
+        axis.axvline(strength, color="grey", linewidth=0.8, linestyle=":")
+        axis.set(title=title, xlabel=f"strength of the penalty (chosen: {strength:g})", xscale="log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
+        axis.grid(alpha=0.3)
+    return figure
+
+
+def learning_curve(outlook: Outlook) -> "Figure":
+    """F1 with its 95 % intervals over the number of images that a head was solved from, and the fitted power law.
+
+    The law goes on to twice the images, its 95 % interval shaded.
+    """
+    figure = _figure(6, 4.2)
+    axis = figure.subplots()
+    below, above = np.maximum(0, outlook.f1 - outlook.low), np.maximum(0, outlook.high - outlook.f1)
+    axis.errorbar(outlook.sizes, outlook.f1, (below, above), fmt=".", capsize=3, label="cross-validated, 95 % interval")
+    numbers = np.geomspace(outlook.sizes[0], 2 * outlook.images, 50)
+    laws = np.stack([outlook.expected(number) for number in numbers])
+    axis.plot(numbers, laws[:, 0], label="power law")
+    axis.fill_between(numbers, *np.quantile(laws[:, 1:], [0.025, 0.975], axis=1), alpha=0.2)
+    axis.axvline(outlook.images, color="grey", linewidth=0.8, linestyle=":", label="all images")
+    axis.set(title="\n".join(wrap(outlook.sentence, 80)), xlabel="images learnt from", ylabel="F1", xscale="log")
+    axis.title.set_fontsize(8)
+    axis.set_xticks([*outlook.sizes[::2], outlook.images, 2 * outlook.images])
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.xaxis.set_minor_formatter("")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
     return figure
 
 

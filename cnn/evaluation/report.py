@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
@@ -11,14 +13,27 @@ from pydantic import BaseModel, ConfigDict
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing, center_view, decode
 from cnn.evaluation.classifier import Classifier
-from cnn.evaluation.plots import confusion_plot, image_grid, learning_curves, save_figure
+from cnn.evaluation.outlook import Outlook
+from cnn.evaluation.plots import (
+    confusion_plot,
+    epoch_curves,
+    image_grid,
+    learning_curve,
+    regularisation_path,
+    save_figure,
+)
 from cnn.evaluation.predictions import Metrics, Predictions, load_predictions, predict_split, save_predictions
 from cnn.support.backend import CPU, Devices
 from cnn.support.files import atomic_folder, file_digest
-from cnn.training.checkpoints import Epoch, checkpoint_file, load_checkpoint
+from cnn.training.checkpoints import Checkpoint, Epoch, checkpoint_file, load_checkpoint
 from cnn.training.metrics import positive_class
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 METRICS_FILE, HISTORY_FILE = "metrics.json", "history.parquet"
+#: What takes the place of the validation split if the head learnt from its images, too.
+CROSS_VALIDATION = "cross-validation"
 _EXAMPLES = 8
 
 #: Images with captions.
@@ -35,6 +50,7 @@ class Report(BaseModel):
         metrics: metrics of each split.
         confusion: of each split, counts of class *row* predicted as class *column*.
         caveats: what a reader of the metrics must know about the data.
+        outlook: whether more images would help; empty if the head was not solved.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +61,7 @@ class Report(BaseModel):
     metrics: dict[str, Metrics]
     confusion: dict[str, list[list[int]]]
     caveats: tuple[str, ...]
+    outlook: str = ""
 
     @classmethod
     def open(cls, folder: Path) -> "Report":
@@ -57,8 +74,10 @@ def evaluate(
 ) -> Report:
     """Evaluate a saved checkpoint on validation and, once, on test, and fill ``folder`` with the report.
 
-    Writes ``metrics.json`` (`Report`), ``history.parquet`` (an epoch a row), ``predictions-SPLIT.parquet``,
-    ``curves.png``, ``confusion.png`` and ``examples.png``.
+    If its head learnt from validation images, too, ``cross-validation`` takes their place: predictions of all images
+    but those of test by heads that were solved without the image. Writes ``metrics.json`` (`Report`),
+    ``predictions-SPLIT.parquet``, ``confusion.png`` and ``examples.png``; of a training by epochs ``history.parquet``
+    (an epoch a row) and ``curves.png``; of a solved head ``regularisation.png`` and ``learning_curve.png``.
 
     Args:
         positive: the class of precision, recall and F1; None: ``hotdog`` if there is one, else their mean.
@@ -67,31 +86,71 @@ def evaluate(
         UserError: there is no class ``positive``.
     """
     trained, index = load_checkpoint(checkpoint), positive_class(dataset.classes, positive)
-    classifier = Classifier.of(trained, devices)
-    evaluated = [split for split in dataset.splits if split != "train"]
-    predictions = {split: predict_split(classifier, dataset, split) for split in evaluated}
-    confusions = {split: found.confusion for split, found in predictions.items()}
+    predictions = _predictions(trained, dataset, devices)
+    outlook = Outlook.of(trained.learning_curve, index)
+    figures = _figures(trained, outlook, predictions, dataset, index)
     report = Report(
         checkpoint=file_digest(checkpoint_file(checkpoint)),
         parameters=sum(values.size for values in trained.parameters.values()),
         positive=None if index is None else dataset.classes[index],
         metrics={split: found.metrics(index) for split, found in predictions.items()},
-        confusion={split: confusion.tolist() for split, confusion in confusions.items()},
+        confusion={split: found.confusion.tolist() for split, found in predictions.items()},
         caveats=dataset.caveats,
+        outlook=outlook.sentence if outlook else "",
     )
-    figures = {
-        "curves": learning_curves(trained.history, trained.kept),
-        "confusion": confusion_plot(confusions, dataset.classes),
-        "examples": image_grid(_examples(predictions, dataset, classifier.preprocessing)),
-    }
     with atomic_folder(folder) as temporary:
         (temporary / METRICS_FILE).write_text(report.model_dump_json(indent=2), encoding="utf-8")
-        pq.write_table(history_table(trained.history), temporary / HISTORY_FILE)
         for split, found in predictions.items():
             save_predictions(predictions_file(temporary, split), found, dataset.classes)
         for name, figure in figures.items():
             save_figure(figure, temporary / f"{name}.png", dataset.caveats)
+        if trained.history:
+            pq.write_table(history_table(trained.history), temporary / HISTORY_FILE)
     return report
+
+
+def _figures(
+    trained: Checkpoint,
+    outlook: Outlook | None,
+    predictions: Mapping[str, Predictions],
+    dataset: Dataset,
+    positive: int | None,
+) -> "dict[str, Figure]":
+    """How the network came about, and what it does, as figures by name."""
+    confusions = {split: found.confusion for split, found in predictions.items()}
+    figures = {
+        "confusion": confusion_plot(confusions, dataset.classes),
+        "examples": image_grid(_examples(predictions, dataset, trained.network.preprocessing)),
+    }
+    if trained.history:
+        figures["curves"] = epoch_curves(trained.history, trained.kept)
+    if trained.strength:
+        figures["regularisation"] = regularisation_path(trained.path, trained.strength, positive)
+    if outlook:
+        figures["learning_curve"] = learning_curve(outlook)
+    return figures
+
+
+def _predictions(trained: Checkpoint, dataset: Dataset, devices: Devices) -> dict[str, Predictions]:
+    """Predictions on each split but train, or cross-validated ones in the place of those on validation."""
+    classifier, found = Classifier.of(trained, devices), {}
+    for split in dataset.splits[1:]:
+        if split == "validation" and (held_out := _held_out(trained, dataset)):
+            found[CROSS_VALIDATION] = held_out
+        else:
+            found[split] = predict_split(classifier, dataset, split)
+    return found
+
+
+def _held_out(trained: Checkpoint, dataset: Dataset) -> Predictions | None:
+    """Predictions by heads that were solved without the image; None if no head learnt from validation."""
+    ids, names, labels = list[str](), list[str](), list[int]()
+    for split in ("train", "validation"):
+        split_ids, split_labels = dataset.ids_and_labels(split)
+        ids, names, labels = ids + split_ids, names + dataset.names(split), labels + split_labels.tolist()
+    if trained.held_out.get("ids", np.array([])).tolist() != ids:
+        return None
+    return Predictions(ids, names, np.array(labels), trained.held_out["probabilities"])
 
 
 def predictions_file(report: Path, split: str) -> Path:
@@ -130,7 +189,7 @@ def captioned(
 
 
 def _examples(
-    predictions: dict[str, Predictions], dataset: Dataset, preprocessing: Preprocessing
+    predictions: Mapping[str, Predictions], dataset: Dataset, preprocessing: Preprocessing
 ) -> dict[str, Captioned]:
     """The most confident correct and wrong predictions on the last split there is, as titled rows of crops."""
     split, found = list(predictions.items())[-1]

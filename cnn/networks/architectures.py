@@ -1,6 +1,8 @@
-"""The networks that can be trained, by name: the notebook's AlexNet and VGG, and SqueezeNet 1.1.
+"""The networks that can be trained, by name: the notebook's AlexNet and VGG, and backbones pretrained on ImageNet.
 
-To add one, write a function from the number of classes to a ``HybridBlock`` and give it a line in `ARCHITECTURES`.
+To add one, write a function from the number of classes to a ``HybridBlock`` and give it a line in `ARCHITECTURES`, or
+in `BACKBONES` if there are pretrained weights. A backbone has two parts: ``features``, up to the last map (n, channels,
+height, width), and ``output``, which has one layer with parameters, linear with a bias, and the mean over positions.
 """
 
 from collections.abc import Callable
@@ -70,6 +72,42 @@ def squeezenet(classes: int) -> Network:
     return net
 
 
+def _in_two_parts(zoo: Network, features: Network, *output: Network) -> Network:
+    """The model zoo's network cut elsewhere; its parameters keep their flat names, which weights files use."""
+    net = mx.gluon.nn.HybridSequential(prefix=zoo.prefix)
+    net.features, net.output = features, mx.gluon.nn.HybridSequential(prefix="")
+    net.output.add(*output)
+    return net
+
+
+def mobilenet_v2(classes: int) -> Network:
+    """MobileNetV2 1.0: (n, 3, side, side) to (n, classes), the model zoo's with a bias in its last layer.
+
+    Sandler et al. 2018, https://arxiv.org/abs/1801.04381.
+    """
+    nn = mx.gluon.nn
+    zoo = mx.gluon.model_zoo.vision.mobilenet_v2_1_0(classes=classes)
+    last = nn.Conv2D(classes, 1, prefix=zoo.output[0].prefix)
+    return _in_two_parts(zoo, zoo.features[:-1], nn.GlobalAvgPool2D(), last, nn.Flatten())
+
+
+def _resnet(zoo: Network) -> Network:
+    return _in_two_parts(zoo, zoo.features[:-2], *zoo.features[-2:], zoo.output)
+
+
+def resnet18_v2(classes: int) -> Network:
+    """ResNet-18 with its activations first: (n, 3, side, side) to (n, classes), the model zoo's.
+
+    He et al. 2016, https://arxiv.org/abs/1603.05027.
+    """
+    return _resnet(mx.gluon.model_zoo.vision.resnet18_v2(classes=classes))
+
+
+def resnet50_v2(classes: int) -> Network:
+    """ResNet-50 with its activations first: (n, 3, side, side) to (n, classes), the model zoo's, as `resnet18_v2`."""
+    return _resnet(mx.gluon.model_zoo.vision.resnet50_v2(classes=classes))
+
+
 @dataclass(frozen=True)
 class Architecture:
     """How a network is built, and the side, px, of the smallest square images that it takes."""
@@ -78,21 +116,52 @@ class Architecture:
     smallest_side: int = 1
 
 
+#: Networks that are trained from scratch, by the names of their functions.
 ARCHITECTURES: dict[str, Architecture] = {
     "alexnet": Architecture(alexnet),
     "vgg": Architecture(vgg, smallest_side=16),
     "squeezenet": Architecture(squeezenet, smallest_side=25),
 }
 
+#: Networks that were pretrained on ImageNet, by their names in Gluon's model zoo.
+BACKBONES: dict[str, Architecture] = {
+    "squeezenet1_1": ARCHITECTURES["squeezenet"],
+    "mobilenetv2_1.0": Architecture(mobilenet_v2),
+    "resnet18_v2": Architecture(resnet18_v2),
+    "resnet50_v2": Architecture(resnet50_v2),
+}
 
-def _known(name: str) -> str:
-    if name not in ARCHITECTURES:
-        raise ValueError(f"there is no architecture {name!r}; choose from {', '.join(ARCHITECTURES)}")
-    return name
+
+def find_architecture(name: str) -> Architecture:
+    """The architecture of this name, of a backbone or another.
+
+    Raises:
+        ValueError: there is none.
+
+    >>> find_architecture("resnet18_v2") is BACKBONES["resnet18_v2"]
+    True
+    """
+    return _choose(ARCHITECTURES | {each.build.__name__: each for each in BACKBONES.values()}, name)
+
+
+def _choose(known: dict[str, Architecture], name: str, kind: str = "architecture") -> Architecture:
+    if name not in known:
+        raise ValueError(f"there is no {kind} {name!r}; choose from {', '.join(known)}")
+    return known[name]
+
+
+def _is_known(find: Callable[[str], object]) -> AfterValidator:
+    def check(name: str) -> str:
+        find(name)
+        return name
+
+    return AfterValidator(check)
 
 
 #: Name of one of `ARCHITECTURES`.
-ArchitectureName = Annotated[str, AfterValidator(_known)]
+ArchitectureName = Annotated[str, _is_known(lambda name: _choose(ARCHITECTURES, name))]
+#: Name of one of `BACKBONES`.
+BackboneName = Annotated[str, _is_known(lambda name: _choose(BACKBONES, name, "backbone"))]
 
 
 class NetworkConfig(BaseModel):
@@ -103,13 +172,13 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: ArchitectureName
+    architecture: Annotated[str, _is_known(find_architecture)]
     preprocessing: Preprocessing
     mirrored_mean: bool = False
 
     @model_validator(mode="after")
     def _check_side(self) -> "NetworkConfig":
-        side, smallest = self.preprocessing.crop, ARCHITECTURES[self.architecture].smallest_side
+        side, smallest = self.preprocessing.crop, find_architecture(self.architecture).smallest_side
         if side < smallest:
             raise ValueError(
                 f"images of {side} × {side} px are too small for {self.architecture}; "
@@ -119,11 +188,16 @@ class NetworkConfig(BaseModel):
 
     def build(self, classes: int) -> Network:
         """The architecture for so many classes, without parameters."""
-        return ARCHITECTURES[self.architecture].build(classes)
+        return find_architecture(self.architecture).build(classes)
+
+
+def pretrained_network(backbone: str) -> NetworkConfig:
+    """A backbone as it was pretrained on ImageNet; each was with the same preprocessing."""
+    return NetworkConfig(architecture=BACKBONES[backbone].build.__name__, preprocessing=PHOTO)
 
 
 #: SqueezeNet as it was pretrained on ImageNet.
-PRETRAINED = NetworkConfig(architecture="squeezenet", preprocessing=PHOTO)
+PRETRAINED = pretrained_network("squeezenet1_1")
 
 
 def require_exportable(net: Network, name: str, side: int) -> None:

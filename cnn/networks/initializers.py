@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from cnn.data.images import CROP
-from cnn.networks.architectures import squeezenet
+from cnn.networks.architectures import PRETRAINED, NetworkConfig
 from cnn.networks.running import initialise, parameters
 from cnn.support.backend import Network, mx, structural_parameters
 
@@ -62,15 +62,15 @@ def whiten_first_layer(net: Network, images: NDArray[np.float32]) -> None:
         first.set_data(mx.nd.array(values))
 
 
-def random_parameters(seed: int) -> dict[str, NDArray[np.float32]]:
-    """SqueezeNet parameters without any training: the baseline for pretrained ones.
+def random_parameters(seed: int, network: NetworkConfig = PRETRAINED) -> dict[str, NDArray[np.float32]]:
+    """A backbone's parameters without any training: the baseline for pretrained ones.
 
     Drawn so that activations keep their size (He et al. 2015); each filter of the features then sums to 0, so that it
     responds to contrast and not to brightness.
     """
-    net = initialise(squeezenet(1000), CROP, seed, mx.init.MSRAPrelu(factor_type="in", slope=0))
+    net = initialise(network.build(1000), CROP, seed, mx.init.MSRAPrelu(factor_type="in", slope=0))
     values = parameters(net)
     for name, filters in values.items():
-        if name.startswith("features") and name.endswith("weight"):
+        if name.startswith("features") and filters.ndim == 4:
             values[name] = 1.2 * (filters - filters.mean(axis=(1, 2, 3), keepdims=True))
     return values

@@ -1,4 +1,4 @@
-"""Weights files of four formats (Gluon, ONNX, PyTorch, NumPy) as NumPy arrays under the names that the file uses.
+"""Weights files of five formats (Gluon, ONNX, PyTorch, NumPy, Keras) as NumPy arrays under the names in the file.
 
 Nothing in them is executed or unpickled, and what is read into memory is bounded by the size of the file.
 """
@@ -14,11 +14,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn.networks.keras_files import read_keras
 from cnn.networks.torch_files import read_state_dict
 from cnn.support.errors import UserError
 
-#: A larger file is refused; SqueezeNet 1.1 with 1,000 classes takes 5 MB.
-MAX_BYTES = 64 << 20
+#: A larger file is refused; with 1,000 classes SqueezeNet 1.1 takes 5 MB and ResNet-50 102.
+MAX_BYTES = 128 << 20
 
 #: How a Gluon parameter file and its arrays begin, and their element types (MXNet's src/ndarray/ndarray.cc).
 _PARAMS_MAGIC = 0x112
@@ -75,7 +76,9 @@ def _read_onnx(content: bytes) -> Tensors:
     for tensor in tensors:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise ValueError(f"the values of {tensor.name!r} are in another file")
-    return {str(tensor.name): onnx.numpy_helper.to_array(tensor) for tensor in tensors}
+    settings = onnx.TensorProto.INT64  # shapes and axes; bounds have no axis
+    weights = (tensor for tensor in tensors if tensor.dims and tensor.data_type != settings)
+    return {str(tensor.name): onnx.numpy_helper.to_array(tensor) for tensor in weights}
 
 
 def _read_npy(content: bytes) -> NDArray[Any]:
@@ -100,6 +103,7 @@ _READERS: dict[str, tuple[str, Callable[[bytes], Tensors]]] = {
     ".onnx": ("an ONNX model", _read_onnx),
     ".pth": ("a PyTorch state dict", read_state_dict),
     ".npz": ("a NumPy archive", _read_numpy),
+    ".h5": ("a Keras file", read_keras),
 }
 
 

@@ -1,100 +1,120 @@
-"""Pretrained parameters of SqueezeNet 1.1 from a weights file of any known format, all under Gluon's names."""
+"""Pretrained parameters of a network from a weights file of any known format, all under Gluon's structural names."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn.data.images import PHOTO
+from cnn.networks.architectures import PRETRAINED, find_architecture
 from cnn.networks.weight_files import read_tensors
+from cnn.support.backend import mx, structural_parameters
 from cnn.support.errors import UserError
 
-#: Squeeze channels of the fire module at each index of ``features``; it expands to 4 + 4 times as many
-#: (Iandola et al. 2016, table 1, in the arrangement of version 1.1).
-_FIRE_MODULES = {3: 16, 4: 16, 6: 32, 7: 32, 9: 48, 10: 48, 11: 64, 12: 64}
+Shape = tuple[int, ...]
+#: What torchvision calls the parts of SqueezeNet, and what Gluon does.
+_TORCHVISION = ((".squeeze.", ".0.0."), (".expand1x1.", ".1.0.0."), (".expand3x3.", ".1.1.0."))
 
 
-def expected_shapes(classes: int) -> dict[str, tuple[int, ...]]:
-    """Shape of each of the 52 tensors under Gluon's structural name, in the order of the layers.
+def expected_shapes(architecture: str, classes: int) -> dict[str, Shape]:
+    """Shape of each tensor of a network for so many classes under its structural name, in the order of the layers.
 
-    >>> expected_shapes(2)["features.3.1.1.0.weight"], expected_shapes(2)["output.0.bias"]
+    >>> expected_shapes("squeezenet", 2)["features.3.1.1.0.weight"], expected_shapes("resnet18_v2", 2)["output.2.bias"]
     ((64, 16, 3, 3), (2,))
     """
-    convolutions = {"features.0": (64, 3, 3)}
-    channels = 64
-    for index, squeezed in _FIRE_MODULES.items():
-        convolutions[f"features.{index}.0.0"] = (squeezed, channels, 1)
-        convolutions[f"features.{index}.1.0.0"] = (4 * squeezed, squeezed, 1)
-        convolutions[f"features.{index}.1.1.0"] = (4 * squeezed, squeezed, 3)
-        channels = 8 * squeezed
-    convolutions["output.0"] = (classes, channels, 1)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, (outputs, inputs, kernel) in convolutions.items():
-        shapes[f"{name}.weight"] = (outputs, inputs, kernel, kernel)
-        shapes[f"{name}.bias"] = (outputs,)
-    return shapes
+    return _layout(architecture, classes)[0]
 
 
-def structural_name(name: str) -> str:
-    """Gluon's structural name for a flat Gluon name or a torchvision name; any other name is returned unchanged.
+def _layout(architecture: str, classes: int) -> tuple[dict[str, Shape], dict[str, str]]:
+    """Shapes by structural name, and structural names by flat name without the network's prefix."""
+    net = find_architecture(architecture).build(classes)
+    net.infer_shape(mx.nd.zeros((1, 3, PHOTO.crop, PHOTO.crop)))
+    parameters = structural_parameters(net)
+    flat = {parameter.name.removeprefix(net.prefix): name for name, parameter in parameters.items()}
+    return {name: parameter.shape for name, parameter in parameters.items()}, flat
 
-    >>> structural_name("arg:squeezenet0_conv3_weight"), structural_name("features.3.expand3x3.weight")
-    ('features.3.1.1.0.weight', 'features.3.1.1.0.weight')
+
+def _structural_name(name: str, flat: Mapping[str, str]) -> str:
+    """Gluon's structural name for a flat Gluon name, whatever its prefix, or for a torchvision name.
+
+    Any other name is returned unchanged.
+
+    >>> _structural_name("arg:resnetv24_stage1_conv0_weight", {"stage1_conv0_weight": "a", "conv0_weight": "b"})
+    'a'
+    >>> _structural_name("features.3.expand3x3.weight", {})
+    'features.3.1.1.0.weight'
     """
-    if flat := re.fullmatch(r"(?:arg:)?(?:.*_)?conv(\d{1,2})_(weight|bias)", name):
-        names = [known for known in expected_shapes(1) if known.endswith(flat[2])]
-        return names[int(flat[1])] if int(flat[1]) < len(names) else name
-    for torchvision, gluon in ((".squeeze.", ".0.0."), (".expand1x1.", ".1.0.0."), (".expand3x3.", ".1.1.0.")):
+    rest = re.sub("^(arg|aux):", "", name)
+    while rest:
+        if rest in flat:
+            return flat[rest]
+        rest = rest.partition("_")[2]
+    for torchvision, gluon in _TORCHVISION:
         name = name.replace(torchvision, gluon)
     return re.sub(r"^classifier\.1\.", "output.0.", name)
 
 
-def _misfit(path: Path, name: str, expected: str, found: str) -> str:
-    advice = "name a file with the weights of SqueezeNet 1.1"
-    return f"{path}: tensor {name!r}: expected {expected}, found {found}; {advice}."
+class _Reader:
+    """Reads one file as the weights of one architecture."""
+
+    def __init__(self, path: Path, architecture: str) -> None:
+        self._path, self._architecture = path, architecture
+        self._shapes, self._flat = _layout(architecture, 1)
+
+    def _misfit(self, name: str, expected: str, found: str) -> UserError:
+        advice = f"name a file with the weights of {self._architecture}"
+        return UserError(f"{self._path}: tensor {name!r}: expected {expected}, found {found}; {advice}.")
+
+    def _names_in_file(self, names: Iterable[str]) -> dict[str, str]:
+        """The file's name for each of the network's tensors; it holds all of the features' and no others."""
+        count, in_file = len(self._shapes), dict[str, str]()
+        for name in names:
+            structural = _structural_name(name, self._flat)
+            if structural not in self._shapes:
+                raise self._misfit(name, f"only the {count} tensors of {self._architecture}", "this one too")
+            if structural in in_file:
+                raise self._misfit(name, f"one tensor for {structural}", f"{in_file[structural]!r} as well")
+            in_file[structural] = name
+        for structural in self._shapes:
+            if structural.startswith("features.") and structural not in in_file:
+                raise self._misfit(structural, f"{count} tensors", f"{len(in_file)} and not this one")
+        return in_file
+
+    def _check(self, name: str, tensor: NDArray[np.generic], shape: Shape) -> NDArray[np.float32]:
+        if tensor.shape != shape:
+            raise self._misfit(name, f"the shape {shape}", f"{tensor.shape}")
+        if tensor.dtype.kind != "f":
+            raise self._misfit(name, "floating-point values", f"{tensor.dtype}")
+        with np.errstate(over="ignore"):
+            values = np.array(tensor, np.float32, order="C")
+        if invalid := np.count_nonzero(~np.isfinite(values)):
+            raise self._misfit(name, "finite values", f"{invalid} of {tensor.size} that are not")
+        return values
+
+    def read(self) -> dict[str, NDArray[np.float32]]:
+        tensors = read_tensors(self._path)
+        names = self._names_in_file(tensors)
+        output = [tensors[names[each]] for each in self._shapes if each.startswith("output.") and each in names]
+        classes = len(output[0]) if output and output[0].ndim else 1
+        weights = {}
+        for structural, shape in self._shapes.items():
+            if structural in names:
+                expected = (classes, *shape[1:]) if structural.startswith("output.") else shape
+                weights[structural] = self._check(names[structural], tensors[names[structural]], expected)
+        return weights
 
 
-def _names_in_file(path: Path, names: Iterable[str]) -> dict[str, str]:
-    """The file's name for each of the network's tensors; the file must hold all of them and no others."""
-    shapes = expected_shapes(1)
-    in_file: dict[str, str] = {}
-    for name in names:
-        structural = structural_name(name)
-        if structural not in shapes:
-            raise UserError(_misfit(path, name, f"only the {len(shapes)} tensors of SqueezeNet 1.1", "this one too"))
-        if structural in in_file:
-            raise UserError(_misfit(path, name, f"one tensor for {structural}", f"{in_file[structural]!r} as well"))
-        in_file[structural] = name
-    for structural in shapes:
-        if structural not in in_file:
-            raise UserError(_misfit(path, structural, f"{len(shapes)} tensors", f"{len(in_file)} and not this one"))
-    return in_file
+def read_weights(path: Path, architecture: str = PRETRAINED.architecture) -> dict[str, NDArray[np.float32]]:
+    """Read the tensors of a network from a .params, .onnx, .pth, .npz or .h5 file.
 
-
-def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Read the 52 tensors of SqueezeNet 1.1 from a .params, .onnx, .pth or .npz file.
-
-    The names may be Gluon's or torchvision's; the result has the names and the order of `expected_shapes`. The number
-    of classes is the file's own: the length of ``output.0.bias``.
+    The names may be Gluon's, and for SqueezeNet torchvision's or Keras', too; the result has the names and the order of
+    `expected_shapes`. The number of classes is the file's own. Tensors of the last layer may be missing, as transfer
+    learning replaces it.
 
     Raises:
         UserError: the file cannot be read, or a tensor is missing, unknown, misshapen or not finite.
         MemoryError, OSError: the machine ran out of memory, file descriptors or the like.
     """
-    tensors = read_tensors(path)
-    names = _names_in_file(path, tensors)
-    classes = max(1, tensors[names["output.0.bias"]].size)
-    weights = {}
-    for structural, shape in expected_shapes(classes).items():
-        name = names[structural]
-        tensor = tensors[name]
-        if tensor.shape != shape:
-            raise UserError(_misfit(path, name, f"the shape {shape}", f"{tensor.shape}"))
-        if tensor.dtype.kind != "f":
-            raise UserError(_misfit(path, name, "floating-point values", f"{tensor.dtype}"))
-        with np.errstate(over="ignore"):
-            weights[structural] = np.array(tensor, np.float32, order="C")
-        if invalid := np.count_nonzero(~np.isfinite(weights[structural])):
-            raise UserError(_misfit(path, name, "finite values", f"{invalid} of {tensor.size} that are not"))
-    return weights
+    return _Reader(path, architecture).read()

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
+from cnn.networks.exporting import export
 from cnn.networks.running import with_parameters
 from cnn.support.backend import mx
 from cnn.training.checkpoints import Checkpoint
@@ -18,13 +17,13 @@ CLASSES_FILE = "classes.json"
 _LEFT = 1 << 16  # bytes: a disk with less space than this is full
 
 
-def network_files(architecture: str) -> tuple[str, str]:
-    """Names of the files from which any MXNet binding loads a network: its symbol and its parameters.
+def network_files(architecture: str) -> tuple[str, str, str]:
+    """Names of the files from which a network answers: symbol and parameters for any MXNet binding, and ONNX.
 
     >>> network_files("vgg")
-    ('vgg-symbol.json', 'vgg-0000.params')
+    ('vgg-symbol.json', 'vgg-0000.params', 'vgg.onnx')
     """
-    return f"{architecture}-symbol.json", f"{architecture}-0000.params"
+    return f"{architecture}-symbol.json", f"{architecture}-0000.params", f"{architecture}.onnx"
 
 
 def export_network(checkpoint: Checkpoint, folder: Path) -> None:
@@ -38,28 +37,17 @@ def export_network(checkpoint: Checkpoint, folder: Path) -> None:
     """
     config, classes = checkpoint.network, checkpoint.classes
     name, side = config.architecture, config.preprocessing.crop
-    symbol, parameters = (folder / file for file in network_files(name))
+    symbol, parameters, _ = (folder / file for file in network_files(name))
     (folder / CLASSES_FILE).write_text(json.dumps(classes, ensure_ascii=False), encoding="utf-8")
     net = with_parameters(config, len(classes), checkpoint.parameters)
-    net.hybridize()
-    net(mx.nd.zeros((1, 3, side, side)))
     with _noticing_a_full_disk(folder):
         mx.nd.save(
             str(folder / f"{name}.params"), {key: mx.nd.array(each) for key, each in checkpoint.parameters.items()}
         )
-        net.export(str(folder / name))
+        export(net, folder, name, side)
         for file in (folder / f"{name}.params", parameters):
             mx.nd.load(str(file))  # MXNet may write less than the whole and not say so
         json.loads(symbol.read_text(encoding="utf-8"))
-        mx.onnx.export_model(
-            str(symbol),
-            str(parameters),
-            [(1, 3, side, side)],
-            [np.float32],
-            str(folder / f"{name}.onnx"),
-            dynamic=True,
-            dynamic_input_shapes=[("batch", 3, side, side)],
-        )
 
 
 @contextmanager

@@ -73,10 +73,11 @@ def require_same_source(dataset: Dataset, place: str, best: Path | None) -> None
 def decide(
     candidate: Candidate, folder: Path, best: Path | None, promote: Promotion = "not-worse", devices: Devices = CPU
 ) -> Decision:
-    """Whether a candidate may replace ``best``, the champion: only if it is not worse on the same validation images.
+    """Whether a candidate may replace ``best``, the champion: only if it is not worse on the same test images.
 
-    Images that the champion was trained on, because another recipe splits otherwise, do not count. If versions were
-    promoted and none of them can answer any more, there is nothing to compare with and the candidate is not promoted.
+    Images that the champion learnt from or was chosen by, because another recipe splits otherwise, do not count. Where
+    there are no test images, validation images are compared on. If versions were promoted and none of them can answer
+    any more, there is nothing to compare with and the candidate is not promoted.
     """
     if promote == "always":
         return Decision(True, "It was promoted without a comparison, as promote is set to always.")
@@ -107,19 +108,22 @@ def _compare(candidate: Candidate, best: Path, devices: Devices) -> Decision:
     manifest, dataset = Manifest.open(best), candidate.dataset
     if manifest.classes != dataset.classes:
         return Decision(True, f"The classes changed, so {best.name} cannot be compared.")
-    trained_on = image_ids(best, ("train",))
-    predictions = read_predictions(candidate.report, "validation", dataset.classes).without(trained_on)
+    split = dataset.splits[-1]
+    # validation images count only if neither has anything else that is not learnt from
+    is_fair = split == "validation" and "test" not in manifest.metrics
+    known = image_ids(best, ("train",) if is_fair else ("train", "validation"))
+    predictions = read_predictions(candidate.report, split, dataset.classes).without(known)
     if not predictions.ids:
-        return Decision(True, f"{best.name} was trained on all of these validation images, so it cannot be compared.")
+        return Decision(True, f"{best.name} was made from all of these {split} images, so it cannot be compared.")
     positive, figure = Report.open(candidate.report).positive, candidate.lineage.chosen_by
     index = None if positive is None else dataset.classes.index(positive)
     mine = getattr(predictions.metrics(index), figure)
     if (manifest.lineage.data.digest, manifest.positive) == (candidate.lineage.data.digest, positive):
-        theirs = getattr(manifest.metrics["validation"], figure)
+        theirs = getattr(manifest.metrics[split], figure)
     else:  # its own metrics are of other images or of another class
-        theirs_now = predict_split(load_version(best, devices), dataset, "validation").without(trained_on)
+        theirs_now = predict_split(load_version(best, devices), dataset, split).without(known)
         theirs = getattr(theirs_now.metrics(index), figure)
-    compared = f"validation {_FIGURES[figure]} {mine:.4f} against {theirs:.4f} of {best.name} on the same images"
+    compared = f"{split} {_FIGURES[figure]} {mine:.4f} against {theirs:.4f} of {best.name} on the same images"
     if mine >= theirs:
         return Decision(True, f"Not worse than the champion: {compared}.")
     return Decision(False, f"Worse than the champion: {compared}.")

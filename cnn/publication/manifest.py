@@ -32,7 +32,8 @@ class _Record(BaseModel):
 class DataOrigin(_Record):
     """The dataset: name of its source, digest of its content, images of each split and class, what was left out.
 
-    ``place`` tells sources of one name apart: an absolute path, or a name in the catalog; empty if it is unknown.
+    ``place`` tells sources of one name apart: an absolute path, or a name in the catalog. It and ``licence`` are empty
+    if they are unknown.
     """
 
     source: str
@@ -42,13 +43,15 @@ class DataOrigin(_Record):
     split_origin: str
     left_out: int
     duplicates: int
+    licence: str = ""
 
 
 class WeightsOrigin(_Record):
-    """The weights at the start: name and SHA-256 of their file."""
+    """The weights at the start: name and SHA-256 of their file, and its licence, empty if that is unknown."""
 
     source: str
     digest: str
+    licence: str = ""
 
 
 class Lineage(_Record):
@@ -74,8 +77,12 @@ class Lineage(_Record):
         seed: int = 0,
         devices: Devices = CPU,
         notes: tuple[str, ...] = (),
+        licence: str = "",
     ) -> Self:
-        """The lineage of a model that ``recipe`` trained on ``dataset``; repeats the notes of data and weights."""
+        """The lineage of a model that ``recipe`` trained on ``dataset``; repeats the notes of data and weights.
+
+        ``source``, ``place`` and ``licence`` are the data's.
+        """
         data = DataOrigin(
             source=printable(source),
             place=printable(place),
@@ -84,10 +91,11 @@ class Lineage(_Record):
             split_origin=dataset.split_origin,
             left_out=len(dataset.left_out),
             duplicates=len(dataset.duplicates),
+            licence=licence,
         )
         return cls(
             data=data,
-            weights=weights and WeightsOrigin(source=weights.path.name, digest=weights.digest),
+            weights=weights and WeightsOrigin(source=weights.path.name, digest=weights.digest, licence=weights.licence),
             recipe=recipe.name,
             stages=tuple(stage.model_dump(mode="json") for stage in recipe.stages),
             seed=seed,
@@ -97,12 +105,15 @@ class Lineage(_Record):
 
     @property
     def chosen_by(self) -> Literal["f1", "accuracy"]:
-        """The validation metric by which the last stage chose, and by which champions are compared."""
+        """The metric by which champions are compared, and by which the last stage chose, if it has epochs."""
         return self.stages[-1]["chosen_by"]
 
 
 class Manifest(_Record):
-    """Everything known of a model version; ``files`` holds the SHA-256 of each of its files."""
+    """Everything known of a model version.
+
+    ``outlook`` says whether more images would help, if that is known; ``files`` holds the SHA-256 of each of its files.
+    """
 
     name: str
     version: str
@@ -115,6 +126,7 @@ class Manifest(_Record):
     confusion: dict[str, list[list[int]]]
     promoted: bool
     reason: str
+    outlook: str = ""
     lineage: Lineage
     software: dict[str, str]
     files: dict[str, str] = {}

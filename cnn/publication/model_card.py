@@ -10,6 +10,7 @@ from cnn.data.images import Preprocessing
 from cnn.evaluation.comparison import Comparison
 from cnn.evaluation.intervals import f1_interval
 from cnn.evaluation.predictions import Metrics
+from cnn.evaluation.report import CROSS_VALIDATION
 from cnn.networks.architectures import PRETRAINED
 from cnn.publication.champions import champion
 from cnn.publication.manifest import Lineage, Manifest
@@ -70,7 +71,9 @@ def summary(version: Path) -> str:
         ]
     ending = [f"{manifest.name} {version.name} {_standing(manifest, _champion_name(version.parent))}"]
     ending.append(f"Model: {version}")
-    return "\n".join(["", *lines, "", *ending, *_untested(manifest), *manifest.lineage.notes])
+    return "\n".join(
+        ["", *lines, "", *ending, *_untested(manifest), *filter(None, [manifest.outlook]), *manifest.lineage.notes]
+    )
 
 
 def _champion_name(folder: Path) -> str | None:
@@ -107,6 +110,17 @@ def _untested(manifest: Manifest) -> list[str]:
     return [] if "test" in manifest.metrics else ["The data has no test split, so there are no test metrics."]
 
 
+def _chosen(manifest: Manifest) -> str:
+    """What chose the network, as a sentence."""
+    if "strengths" not in manifest.lineage.stages[-1]:
+        return "Epoch and network were chosen on validation."
+    learnt_from = "all images but those of test" if CROSS_VALIDATION in manifest.metrics else "the training images"
+    return (
+        f"The head was solved on {learnt_from}, and the strength of its penalty chosen by cross-validation on them: in "
+        "that, each image is answered by a head that does not know it."
+    )
+
+
 def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
     """Rows as a table in Markdown, the keys of the first as its titles."""
     header = list(rows[0])
@@ -117,16 +131,22 @@ def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
 def _origin(lineage: Lineage, software: Mapping[str, str]) -> str:
     mxnet = next((version for name, version in software.items() if name.startswith("mxnet")), "of unknown version")
     data, weights = lineage.data, lineage.weights
-    start = f"{weights.source}, sha256 `{weights.digest[:16]}…`" if weights else "random, by the seed"
+    start = "random, by the seed"
+    if weights:
+        start = f"{weights.source}, sha256 `{weights.digest[:16]}…`.{_licence(weights.licence)}"
     counts = "; ".join(
         f"{split}: " + ", ".join(f"{count:,} {label}" for label, count in labels.items())
         for split, labels in data.counts.items()
     )
-    return f"""- Data: {data.source} ({counts}). {data.split_origin}
+    return f"""- Data: {data.source} ({counts}).{_licence(data.licence)} {data.split_origin}
 - Left out: {data.left_out} files that could not be used, {data.duplicates} that are in two splits.
 - Weights at the start: {start}
 - Recipe `{lineage.recipe}`, random seed {lineage.seed}, trained on {lineage.device} with MXNet {mxnet}; \
 `manifest.json` holds every setting and every digest."""
+
+
+def _licence(name: str) -> str:
+    return f" Licence: {name}." if name else ""
 
 
 def _usage(preprocessing: Preprocessing, mirrored_mean: bool) -> str:
@@ -160,7 +180,7 @@ Network `{architecture}` that distinguishes: {", ".join(manifest.classes)}. Publ
 
 {markdown_table(metrics_rows(manifest.metrics))}
 {compared}
-Precision, recall and F1 are {about}. Epoch and network were chosen on validation. {" ".join(_untested(manifest))}
+Precision, recall and F1 are {about}. {" ".join([_chosen(manifest), *_untested(manifest), manifest.outlook]).strip()}
 
 **Champion:** {"yes" if manifest.promoted else "no"}. {manifest.reason}
 

@@ -31,7 +31,17 @@ from cnn.support.files import atomic_folder, file_digest, locked
 from cnn.training.checkpoints import checkpoint_file, load_checkpoint
 
 MODEL_CARD_FILE = "README.md"
-_SOFTWARE = ("mxnet", "mxnet-cu112", "numpy", "pillow", "scikit-image", "pyarrow", "prefect")
+_SOFTWARE = (
+    "mxnet",
+    "mxnet-cu112",
+    "onnxruntime",
+    "scikit-learn",
+    "numpy",
+    "pillow",
+    "scikit-image",
+    "pyarrow",
+    "prefect",
+)
 
 
 def publish(
@@ -123,6 +133,7 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
             confusion=report.confusion,
             promoted=decision.promoted,
             reason=decision.reason,
+            outlook=report.outlook,
             lineage=candidate.lineage,
             software=_software(),
         )

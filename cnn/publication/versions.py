@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from cnn.data.datasets import Dataset
 from cnn.evaluation.classifier import Classifier
+from cnn.networks.running import Runner
 from cnn.publication.exports import CLASSES_FILE, network_files
 from cnn.publication.manifest import CHAMPION_FILE, MAX_BYTES, Champion, DamagedManifestError, Manifest
 from cnn.support.backend import CPU, Devices, mx
@@ -92,7 +93,7 @@ def altered_files(version: Path, manifest: Manifest) -> list[str]:
 
 
 def answering_files(manifest: Manifest) -> tuple[str, ...]:
-    """Names of the files by which a version classifies: symbol, parameters, class names."""
+    """Names of the files by which a version classifies: symbol, parameters, ONNX, class names."""
     return (*network_files(manifest.network.architecture), CLASSES_FILE)
 
 
@@ -138,20 +139,26 @@ def _verify(version: Path) -> Manifest:
 
 
 def load_version(version: str | Path, devices: Devices = CPU) -> Classifier:
-    """The classifier of a published version, from its symbol: the code of its architecture may have changed since.
+    """The classifier of a published version, whatever has become of the code of its architecture since.
 
-    Its files are compared with its manifest before anything is loaded.
+    On a CPU it answers by its ONNX file, without MXNet. Its files are compared with its manifest before anything is
+    loaded.
 
     Raises:
         UserError: the folder does not hold a whole version; names the file that was altered.
     """
     version = Path(version)
     manifest = _verify(version)
-    symbol, parameters = (str(version / name) for name in network_files(manifest.network.architecture))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Cannot decide type")  # of the input, which only an image has
-        net = mx.gluon.SymbolBlock.imports(symbol, ["data"], parameters, ctx=devices.contexts)
-    return Classifier(net, manifest.classes, manifest.network.preprocessing, devices)
+    symbol, parameters, onnx = (version / name for name in network_files(manifest.network.architecture))
+    side = manifest.network.preprocessing.crop
+    if devices == CPU:
+        network = Runner.of_onnx(onnx, side)
+    else:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Cannot decide type")  # of the input, which only an image has
+            net = mx.gluon.SymbolBlock.imports(str(symbol), ["data"], str(parameters), ctx=devices.contexts)
+        network = Runner(net, side, devices)
+    return Classifier(network, manifest.classes, manifest.network.preprocessing)
 
 
 def image_ids(version: Path, splits: tuple[str, ...]) -> set[str]:

@@ -275,7 +275,12 @@ PROJECT = CodeBase(
     root=Path(__file__).resolve().parents[2],
     packages=("cnn", "tasks"),
     not_hashed=("tasks",),
-    ignored=("cnn.support", "cnn.networks.architectures.ARCHITECTURES", "tasks.caching"),
+    ignored=(
+        "cnn.support",
+        "cnn.networks.architectures.ARCHITECTURES",
+        "cnn.networks.architectures.BACKBONES",
+        "tasks.caching",
+    ),
     silent=("cnn.support.errors", "cnn.support.progress"),
     stand_ins={"cnn.support.backend.mx": "mxnet"},
 )

@@ -23,7 +23,10 @@ Epoch = dict[str, float]
 #: What an epoch took: ``seconds`` in all, ``training_seconds`` without the evaluation after it, and the share of the
 #: latter spent ``outside_network``. Kept apart, because it differs where all else is the same.
 Timing = dict[str, float]
+#: What JSON can hold.
+Facts = dict[str, Any]
 
+_SOLVED = ("path", "strength", "learning_curve")  # of a checkpoint, where its head was solved
 _PARAMETERS, _TIMINGS = "checkpoint.npz", "timings.json"
 _TIMINGS_TYPE = TypeAdapter(tuple[Timing, ...])
 _UNKNOWN: Timing = dict.fromkeys(("seconds", "training_seconds", "outside_network"), float("nan"))
@@ -31,7 +34,10 @@ _UNKNOWN: Timing = dict.fromkeys(("seconds", "training_seconds", "outside_networ
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network: what it is, its parameters by structural name, and the epochs of all stages that led to them."""
+    """A network: what it is, its parameters by structural name, and the epochs of all stages that led to them.
+
+    If its head was solved (`cnn.training.head`), it says how that went, too.
+    """
 
     network: NetworkConfig
     classes: tuple[str, ...]
@@ -40,6 +46,14 @@ class Checkpoint:
     timings: tuple[Timing, ...] = ()
     #: which row of the history the parameters are of
     kept: int = 0
+    #: the strengths that were tried, each with ``strength``, ``log_loss``, ``log_loss_error`` and ``confusion``
+    path: tuple[Facts, ...] = ()
+    #: the one that was chosen
+    strength: float | None = None
+    #: what the head is worth if it is solved from fewer images: ``images`` and ``confusion``
+    learning_curve: tuple[Facts, ...] = ()
+    #: ``ids`` (n,) of images and ``probabilities`` (n, classes) of each by a head that was solved without it
+    held_out: Arrays = field(default_factory=dict)
 
 
 @dataclass
@@ -55,13 +69,13 @@ class TrainingState:
     steps_done: int = 0
 
 
-def pretrained(path: str | Path) -> Checkpoint:
-    """SqueezeNet 1.1 as a file of pretrained weights has it: a checkpoint without a history.
+def pretrained(path: str | Path, network: NetworkConfig = PRETRAINED) -> Checkpoint:
+    """A network as a file of pretrained weights has it: a checkpoint without a history.
 
     Raises:
-        UserError: the file cannot be read or does not hold SqueezeNet 1.1's parameters.
+        UserError: the file cannot be read or does not hold the network's parameters.
     """
-    return Checkpoint(PRETRAINED, (), read_weights(Path(path)))
+    return Checkpoint(network, (), read_weights(Path(path), network.architecture))
 
 
 def _save(path: Path, groups: dict[str, Arrays], facts: dict[str, Any]) -> None:
@@ -101,7 +115,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "history": checkpoint.history,
         "kept": checkpoint.kept,
     }
-    _save(checkpoint_file(folder), {"parameters": checkpoint.parameters}, facts)
+    if checkpoint.path:
+        facts |= {name: getattr(checkpoint, name) for name in _SOLVED}
+    _save(checkpoint_file(folder), {"parameters": checkpoint.parameters, "held_out": checkpoint.held_out}, facts)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -114,6 +130,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         history=tuple(facts["history"]),
         timings=_load_timings(folder / _TIMINGS, len(facts["history"])),
         kept=facts["kept"],
+        path=tuple(facts.get("path", ())),
+        strength=facts.get("strength"),
+        learning_curve=tuple(facts.get("learning_curve", ())),
+        held_out=groups.get("held_out", {}),
     )
 
 

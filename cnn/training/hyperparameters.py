@@ -3,13 +3,15 @@
 Defaults are the notebook's.
 """
 
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cnn.data.images import Preprocessing
 from cnn.networks.architectures import NetworkConfig
 from cnn.networks.initializers import Initializer
+
+_STRENGTHS = tuple(round(10 ** (step / 3), 5) for step in range(-9, 4))
 
 
 class _Frozen(BaseModel):
@@ -68,19 +70,26 @@ class Training(_Frozen):
         raise NotImplementedError
 
 
-class FeatureStage(Training):
-    """A stage of transfer learning that trains the output block on cached features of the frozen network."""
+class HeadStage(_Frozen):
+    """A stage of transfer learning that solves the head on the frozen network's mean features."""
 
-    #: how many views of each training image have their features cached: the centre, then random ones
-    views: int = Field(4, ge=1, le=64)
-    #: what each bias of the new output block starts from
-    output_bias: float = 0.0
-    class_weights: Literal["equal", "notebook", "balanced"] = "notebook"
+    #: how many views of each image the head is solved from: the centre, then random ones
+    views: int = Field(1, ge=1, le=64)
+    #: of the L2 penalty on standardised weights, relative to an image's mean loss: from these the best is taken
+    strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(_STRENGTHS, min_length=1)
+    #: parts of the images, each of which is measured by a head solved without it
+    folds: int = Field(5, ge=2)
+    #: ``balanced``: each class has the same sum
+    class_weights: Literal["equal", "balanced"] = "balanced"
+    #: whether validation images stay untouched, as they do anyway where there are no test images
+    keep_validation: bool = False
+    #: the metric by which versions are compared
+    chosen_by: Literal["f1", "accuracy"] = "f1"
 
     @property
     def name(self) -> str:
-        """What is trained, in words."""
-        return "output block"
+        """What is solved, in words."""
+        return "head"
 
 
 class ImageStage(Training):
@@ -96,7 +105,7 @@ class ImageStage(Training):
         return "output block" if self.trains == "output" else "all layers"
 
 
-Stage = FeatureStage | ImageStage
+Stage = HeadStage | ImageStage
 
 
 class FromScratch(Training, NetworkConfig):
@@ -134,7 +143,7 @@ class FromScratch(Training, NetworkConfig):
         return NetworkConfig(**{name: getattr(self, name) for name in NetworkConfig.model_fields})
 
 
-Kind = TypeVar("Kind", FeatureStage | ImageStage, FromScratch)
+Kind = TypeVar("Kind", HeadStage | ImageStage, FromScratch)
 
 
 class Recipe(_Frozen, Generic[Kind]):

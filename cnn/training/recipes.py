@@ -3,21 +3,9 @@
 from typing import Any, Literal
 
 from cnn.data.images import Preprocessing
-from cnn.training.hyperparameters import Augmentation, FeatureStage, FromScratch, ImageStage, Recipe, Stage
+from cnn.training.hyperparameters import Augmentation, FromScratch, HeadStage, ImageStage, Recipe, Stage
 
 RecipeName = Literal["tuned", "notebook"]
-
-_OUTPUT_STAGE = FeatureStage(
-    views=4,  # the centre and three random ones; embedding is what takes the time
-    epochs=18,
-    batch_size=32,
-    optimizer="adam",  # SGD at the notebook's rate is far from converged after ten epochs
-    learning_rate=3e-3,
-    schedule="cosine",
-    output_bias=1.0,  # above 0 the ReLU behind the output block starts alive for every image, whatever the features
-    weight_decay=2.5,  # cross-validated F1 .87 at .5, .88 from 1.5 to 4, .87 at 8
-    class_weights="balanced",  # the notebook's weights suit its own 8:1 imbalance and no other
-)
 
 _FINETUNING_STAGE = ImageStage(
     trains="all",
@@ -32,7 +20,7 @@ _FINETUNING_STAGE = ImageStage(
     ),
     batch_size=32,
     optimizer="adam",
-    learning_rate=4e-5,  # at 1e-4 the first epochs undo what the output block has learnt
+    learning_rate=4e-5,  # at 1e-4 the first epochs undo what the head knows
     schedule="cosine",
     warm_up=0.1,
     label_smoothing=0.1,
@@ -41,26 +29,39 @@ _FINETUNING_STAGE = ImageStage(
 
 HOTDOG_RECIPES: dict[RecipeName, Recipe[Stage]] = {
     "notebook": Recipe[Stage](name="notebook", stages=(ImageStage(),), chooses_on_test=True),
-    "tuned": Recipe[Stage](name="tuned", stages=(_OUTPUT_STAGE,)),
+    "tuned": Recipe[Stage](name="tuned", stages=(HeadStage(),)),
 }
 
 
 def hotdog_recipe(
-    name: RecipeName = "tuned", *, epochs: int | None = None, views: int | None = None, finetune: int = 0
+    name: RecipeName = "tuned",
+    *,
+    epochs: int | None = None,
+    views: int | None = None,
+    keep_validation: bool = False,
+    finetune: int = 0,
 ) -> Recipe[Stage]:
     """A preset with other epochs or views in its first stage, and ``finetune`` epochs of training all layers.
 
-    Raises:
-        ValueError: the stage does not allow the value, or keeps no ``views``.
+    With ``keep_validation``, or ``finetune``, whose best epoch they choose, validation images are not learnt from.
 
-    >>> [stage.epochs for stage in hotdog_recipe("notebook", epochs=3, finetune=2).stages]
-    [3, 2]
+    Raises:
+        ValueError: the recipe has no such setting or does not allow the value.
+
+    >>> [stage.name for stage in hotdog_recipe(finetune=2).stages]
+    ['head', 'all layers']
     """
-    changes = {setting: value for setting, value in (("epochs", epochs), ("views", views)) if value is not None}
     recipe = HOTDOG_RECIPES[name]
     first, *rest = recipe.stages
-    if views is not None and not isinstance(first, FeatureStage):
+    changes = {setting: value for setting, value in (("epochs", epochs), ("views", views)) if value is not None}
+    if isinstance(first, HeadStage):
+        if epochs is not None:
+            raise ValueError(f"recipe {name} solves the head and has no epochs: set none")
+        changes["keep_validation"] = keep_validation or finetune > 0
+    elif views is not None:
         raise ValueError(f"recipe {name} augments images anew each epoch and keeps no views: set none")
+    elif keep_validation:
+        raise ValueError(f"recipe {name} keeps the validation images anyway: do not set keep_validation")
     if finetune:
         rest = [*rest, _FINETUNING_STAGE.replace(epochs=finetune)]
     return recipe.replace(stages=(first.replace(**changes), *rest))

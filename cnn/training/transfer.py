@@ -1,23 +1,33 @@
 """Transfer learning: a stage from pretrained features to a checkpoint (notebook, "Transfer Learning")."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from cnn.data.datasets import Dataset
-from cnn.data.images import CROP
-from cnn.networks.architectures import PRETRAINED, squeezenet
-from cnn.networks.running import compile_network, initialise, set_parameters
-from cnn.support.backend import CPU, Devices, Network, mx
-from cnn.training.batches import Batches
-from cnn.training.checkpoints import Arrays, Checkpoint
-from cnn.training.features import FeatureBatches, embed
-from cnn.training.hyperparameters import FeatureStage, ImageStage, Stage
+from cnn.data.images import CROP, center_view, decode, to_tensor
+from cnn.networks.architectures import squeezenet
+from cnn.networks.running import compile_network, initialise, parameters, set_parameters
+from cnn.support.backend import CPU, Devices, Network, mx, structural_parameters
+from cnn.support.errors import UserError
+from cnn.training.checkpoints import Arrays, Checkpoint, Epoch, Timing
+from cnn.training.features import FeatureStore, embed, learning_splits
+from cnn.training.head import Head, learning_curve, solve_head
+from cnn.training.hyperparameters import HeadStage, ImageStage, Stage
 from cnn.training.learner import Classes, Learner, Model
 from cnn.training.loop import train
 from cnn.training.records import RecordBatches, pack_records
+
+#: So many training images, and images that show nothing, tell how far below 0 outputs may be, and that times a margin
+#: is what keeps the ReLU behind the output block from clipping.
+_PROBED_IMAGES, _MARGIN = 16, 2.0
 
 
 def transfer(
@@ -31,7 +41,7 @@ def transfer(
     inputs: Path | None = None,
     state_file: Path | None = None,
 ) -> Checkpoint:
-    """Train SqueezeNet on a dataset for one stage, from pretrained weights or an earlier stage's checkpoint.
+    """Train a pretrained network on a dataset for one stage, from its weights or an earlier stage's checkpoint.
 
     Args:
         start: where the parameters come from; its history is continued.
@@ -40,62 +50,138 @@ def transfer(
             kept in a temporary folder if None.
 
     Raises:
-        UserError: there is no class ``positive``, or the loss became infinite or NaN.
+        UserError: there is no class ``positive``, a class has too few images, or the loss became infinite or NaN.
     """
     classes = Classes.of(dataset, positive)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         if inputs is None:
             inputs = folder / "inputs"
-            make_inputs(dataset, start.parameters, stage, inputs, seed=seed, devices=devices)
-        batches = make_batches(dataset, inputs, stage, seed)
-        learner = Learner(stage, classes, transfer_model(stage, len(classes.names), start.parameters, seed, devices))
-        values, rows, timings, kept = train(learner, batches, seed=seed, state_file=state_file or folder / "state.npz")
-    number = 1 + max((int(row["stage"]) for row in start.history), default=0)
-    return Checkpoint(
-        PRETRAINED,
-        dataset.classes,
-        values,
+            make_inputs(dataset, start, stage, inputs, seed=seed, devices=devices)
+        if isinstance(stage, HeadStage):
+            return _solve(dataset, start, stage, inputs, seed, devices)
+        model = transfer_model(stage, len(classes.names), start.parameters, seed, devices)
+        batches = RecordBatches(dataset, inputs, stage, seed)
+        found = train(Learner(stage, classes, model), batches, seed=seed, state_file=state_file or folder / "state.npz")
+    return _continued(start, dataset.classes, *found)
+
+
+def _continued(
+    start: Checkpoint, classes: tuple[str, ...], values: Arrays, rows: list[Epoch], timings: list[Timing], kept: int
+) -> Checkpoint:
+    """What a training from a checkpoint ended with (`train`), with its history continued."""
+    number = 1 + max((int(row["stage"]) for row in start.history), default=int(bool(start.path)))
+    return replace(
+        start,
+        classes=classes,
+        parameters=values,
         history=(*start.history, *({"stage": number, **row} for row in rows)),
         timings=(*start.timings, *timings),
         kept=len(start.history) + kept,
+        held_out={},
     )
 
 
 def make_inputs(
-    dataset: Dataset, weights: Arrays, stage: Stage, folder: Path, *, seed: int = 0, devices: Devices = CPU
+    dataset: Dataset, start: Checkpoint, stage: Stage, folder: Path, *, seed: int = 0, devices: Devices = CPU
 ) -> None:
-    """Write into ``folder`` what a stage is trained on: cached features, or records."""
-    if isinstance(stage, FeatureStage):
-        embed(dataset, weights, folder, views=stage.views, seed=seed, devices=devices)
+    """Write into ``folder`` what a stage is trained on: features, or records."""
+    if isinstance(stage, HeadStage):
+        splits = learning_splits(dataset, stage)
+        embed(dataset, start, folder, splits=splits, views=stage.views, seed=seed, devices=devices)
     else:
         pack_records(dataset, folder)
 
 
-def make_batches(dataset: Dataset, inputs: Path, stage: Stage, seed: int) -> Batches:
-    """The batches of a stage, from what `make_inputs` wrote."""
-    if isinstance(stage, FeatureStage):
-        return FeatureBatches(dataset, inputs, stage, seed)
-    return RecordBatches(dataset, inputs, stage, seed)
+# ---- a head that is solved
 
 
-def transfer_model(stage: Stage, classes: int, start: Arrays, seed: int, devices: Devices = CPU) -> Model:
+def _solve(
+    dataset: Dataset, start: Checkpoint, stage: HeadStage, features: Path, seed: int, devices: Devices
+) -> Checkpoint:
+    """The head solved on the images that it may learn from, in the place of the output block."""
+    ids, labels = _learning_images(dataset, stage)
+    values = FeatureStore(features).load(ids)
+    head = solve_head(values, labels, stage, seed)
+    net = initialise(start.network.build(len(dataset.classes)), start.network.preprocessing.crop, seed, devices=devices)
+    set_parameters(net, start.parameters, prefix="features")
+    set_parameters(net, head_parameters(net, head, _probes(dataset, start, seed)), prefix="output")
+    curve = learning_curve(values, labels, head.strength, stage, seed)
+    return replace(
+        start,
+        classes=dataset.classes,
+        parameters=parameters(net),
+        path=tuple(each.facts() for each in head.path),
+        strength=head.strength,
+        learning_curve=tuple({"images": count, "confusion": confusion.tolist()} for count, confusion in curve),
+        held_out={"ids": np.array(ids), "probabilities": head.held_out.astype(np.float32)},
+    )
+
+
+def _learning_images(dataset: Dataset, stage: HeadStage) -> tuple[list[str], NDArray[np.int64]]:
+    """Ids and labels (n,) of the images that the head is solved from.
+
+    Raises:
+        UserError: names a class that has fewer than two.
+    """
+    found = [dataset.ids_and_labels(split) for split in learning_splits(dataset, stage)]
+    ids, labels = [image_id for each, _ in found for image_id in each], np.concatenate([each for _, each in found])
+    for name, count in zip(dataset.classes, np.bincount(labels, minlength=len(dataset.classes)), strict=True):
+        if count < 2:
+            raise UserError(
+                f"class {name}: expected two images or more to learn from, found {count}: add some, as every image is "
+                "also measured by a head that does not know it."
+            )
+    return ids, labels
+
+
+def _probes(dataset: Dataset, start: Checkpoint, seed: int) -> NDArray[np.float32]:
+    """Inputs (n, 3, side, side) by which the range of the outputs is measured: images, black, white and noise."""
+    preprocessing = start.network.preprocessing
+    images = [center_view(decode(row.data), preprocessing) for row in islice(dataset.rows("train"), _PROBED_IMAGES)]
+    shape = (preprocessing.crop, preprocessing.crop, 3)
+    noise = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    drawn = map(Image.fromarray, (np.zeros_like(noise), np.full_like(noise, 255), noise))
+    return to_tensor([*images, *drawn], preprocessing)
+
+
+def head_parameters(net: Network, head: Head, probes: NDArray[np.float32]) -> Arrays:
+    """The head as parameters of the output block, whose one layer with parameters is linear.
+
+    SqueezeNet's has a ReLU between that and the mean over positions. Softmax does not see that every bias is greater by
+    the same number. With twice the largest output at any position of the ``probes``, and 1 at least, the ReLU never
+    clips, and the block is as linear as the head.
+    """
+    bias = head.bias
+    if any(isinstance(layer, mx.gluon.nn.Activation) for layer in net.output):
+        maps = net.features(mx.nd.array(probes, ctx=next(iter(net.collect_params().values())).list_ctx()[0])).asnumpy()
+        outputs = np.einsum("nchw,kc->nkhw", maps, head.weight) + bias[:, None, None]
+        bias = bias + max(1.0, _MARGIN * float(np.abs(outputs).max()))
+    values = {"weight": head.weight, "bias": bias}
+    return {
+        name: values[name.rpartition(".")[2]].reshape(parameter.shape).astype(np.float32)
+        for name, parameter in structural_parameters(net).items()
+        if name.startswith("output.")
+    }
+
+
+# ---- an output block, or all layers, that are trained
+
+
+def transfer_model(stage: ImageStage, classes: int, start: Arrays, seed: int, devices: Devices = CPU) -> Model:
     """SqueezeNet with the features of ``start`` and a new output block.
 
     The output block is taken over, too, if all layers are trained and it has as many classes.
     """
     net = initialise(squeezenet(classes), CROP, seed, devices=devices)
-    if isinstance(stage, FeatureStage):
-        net.output[0].bias.set_data(mx.nd.full((classes,), stage.output_bias))
     set_parameters(net, start, prefix="features")
-    trains_all = isinstance(stage, ImageStage) and stage.trains == "all"
-    if trains_all and len(start["output.0.bias"]) == classes:
+    if stage.trains == "output":
+        forward = _with_frozen_features(net)
+        return Model(net, net.output, forward, forward, devices)
+    if len(start["output.0.bias"]) == classes:
         set_parameters(net, start, prefix="output")
-    if isinstance(stage, FeatureStage):
-        forward = compile_network(net.output)
-    else:
-        forward = compile_network(net) if trains_all else _with_frozen_features(net)
-    return Model(net, net if trains_all else net.output, forward, forward, devices)
+    forward = compile_network(net)
+    return Model(net, net, forward, forward, devices)
 
 
 def _with_frozen_features(net: Network) -> Callable[[Any], Any]:

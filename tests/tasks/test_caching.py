@@ -16,7 +16,7 @@ from cnn.publication.manifest import Lineage
 from cnn.support import fingerprint
 from cnn.support.backend import Devices
 from cnn.support.references import Reference
-from cnn.training.hyperparameters import Training
+from cnn.training.hyperparameters import HeadStage, Training
 from tasks import caching, evaluating, fetching, preparing, publishing, training
 from tasks.gpus import Placement
 
@@ -86,10 +86,11 @@ def test_adapters_and_support_change_no_key(code: Path, changed: Compute) -> Non
         (["data/sources/zips", "data/sources/cifar"], {"open photos", "prepare"}),
         (["data/preparation"], {"prepare"}),
         (["training/augmentation"], FROM_SCRATCH),
-        (["training/features"], {"embed", "train output", "train all"}),
+        (["training/features"], {"embed", "train head", "train all"}),
+        (["training/head"], {"train head", "train all"}),
         (["training/loop"], TRAININGS),
         (["training/scratch"], FROM_SCRATCH),
-        (["training/transfer"], {"train output", "train all"}),
+        (["training/transfer"], {"train head", "train all"}),
         (["training/metrics"], {*TRAININGS, "evaluate", "compare", "publish"}),
         (["evaluation/plots"], {"evaluate", "compare"}),
         (["publication/exports", "publication/publishing", "publication/model_card"], {"publish"}),
@@ -119,7 +120,7 @@ def test_a_layer_changes_the_key_of_its_network(
 @pytest.mark.parametrize(
     ("library", "some", "others"),
     [
-        ("mxnet", {"embed", *TRAININGS, "evaluate", "publish"}, {"prepare", *DOWNLOADS}),
+        ("mxnet", {"embed", *TRAININGS, "evaluate", "publish"}, {"prepare", "download photos"}),
         ("pillow", {"prepare", "embed", "pack pixels", "evaluate", "draw sample"}, DOWNLOADS),
         ("pyarrow", {"prepare", "embed"}, {"draw sample", *DOWNLOADS}),
         ("matplotlib", {"evaluate", "compare"}, {*TRAININGS, "embed", "prepare"}),
@@ -171,6 +172,8 @@ def variants(name: str, value: Any) -> Iterator[tuple[Any, bool]]:
         yield value.model_copy(update={"crop": 30}), True
     elif isinstance(value, Training):
         yield from ((value.replace(**{setting: other}), True) for setting, other in CHANGES.items())
+    elif isinstance(value, HeadStage):
+        yield from ((value.replace(**{setting: other}), True) for setting, other in HEAD_CHANGES.items())
     elif isinstance(value, Lineage):
         yield value.model_copy(update={"notes": ("Mind.",)}), True
     elif isinstance(value, bool):
@@ -182,6 +185,7 @@ def variants(name: str, value: Any) -> Iterator[tuple[Any, bool]]:
 
 
 CHANGES = {"epochs": 3, "batch_size": 7, "learning_rate": 0.123, "label_smoothing": 0.3, "chosen_by": "accuracy"}
+HEAD_CHANGES = {"views": 3, "strengths": (0.1,), "folds": 3, "class_weights": "equal", "keep_validation": True}
 
 
 @pytest.mark.parametrize("step", list(STEPS))

@@ -19,16 +19,16 @@ def folder_of(step: str, kind: str = "training", *names: str, **changes: Any) ->
 
 def test_killed_training_is_found_by_all_it_depends_on(tmp_path: Path) -> None:
     inputs: dict[str, Any] = {"store": tmp_path}
-    own = folder_of("train output", **inputs)
-    assert own == folder_of("train output", **inputs) and own.parent == tmp_path / "training" and not own.exists()
+    own = folder_of("train head", **inputs)
+    assert own == folder_of("train head", **inputs) and own.parent == tmp_path / "training" and not own.exists()
     moved = WEIGHTS.model_copy(update={"path": Path("/elsewhere"), "notes": ("Mind.",)})
-    assert folder_of("train output", **inputs, start=moved) == own
+    assert folder_of("train head", **inputs, start=moved) == own
     others: list[dict[str, Any]] = [
         {"start": reference("other weights")}, {"seed": 1}, {"inputs": reference("other features")},
         {"dataset": reference("other photos")}, {"positive": "hotdog"}, {"devices": Devices(kind="gpu")},
-        {"stage": hotdog_recipe(epochs=3).stages[0]},
+        {"stage": hotdog_recipe(views=3).stages[0]},
     ]  # fmt: skip
-    assert own not in {folder_of("train output", **inputs, **change) for change in others}
+    assert own not in {folder_of("train head", **inputs, **change) for change in others}
 
 
 def test_features_of_all_datasets_share_a_folder(tmp_path: Path) -> None:

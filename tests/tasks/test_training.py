@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cnn.data.datasets import Dataset
+from cnn.networks.architectures import PRETRAINED
 from cnn.networks.initializers import random_parameters
 from cnn.support import progress
 from cnn.support.backend import CPU
@@ -35,22 +36,15 @@ def no_server() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def features(drawn_dataset: Dataset, weights_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """One view of each image through the network."""
-    dataset, weights = Reference.to(drawn_dataset.folder), Reference.to(weights_file)
-    store = tmp_path_factory.mktemp("features")
-    return preparing.embed.fn(dataset, weights=weights, views=1, seed=0, devices=CPU, store=store)
-
-
 @pytest.fixture
-def train_output(drawn_dataset: Dataset, weights_file: Path, features: Reference, tmp_path: Path) -> Train:
+def train_output(drawn_dataset: Dataset, weights_file: Path, records: Path, tmp_path: Path) -> Train:
     """Trains an output block; anything may be changed."""
     inputs: dict[str, Any] = {
-        "stage": hotdog_recipe(epochs=EPOCHS, views=1).stages[0],
-        "inputs": features,
+        "stage": hotdog_recipe("notebook", epochs=EPOCHS).stages[0],
+        "inputs": Reference.to(records),
         "dataset": Reference.to(drawn_dataset.folder),
         "start": Reference.to(weights_file),
+        "network": PRETRAINED,
         "positive": None,
         "seed": 0,
         "devices": CPU,

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cnn.data.images import NotAnImageError, Preprocessing
 from cnn.evaluation.classifier import Classifier
-from cnn.networks.running import initialise
+from cnn.networks.running import Runner, initialise
 from cnn.support.backend import mx
 
 WHOLE = Preprocessing.whole(8)
@@ -31,7 +31,7 @@ def show_channel(channel: int, side: int = 8) -> Classifier:
     weights = np.zeros((2, 3, side, side), np.float32)
     weights[0, channel] = 1 / side**2
     net[1].weight.set_data(mx.nd.array(weights.reshape(2, -1)))
-    return Classifier(net, ("this", "other"), Preprocessing.whole(side))
+    return Classifier(Runner(net, side), ("this", "other"), Preprocessing.whole(side))
 
 
 def logit(shares: dict[str, float]) -> float:
@@ -56,7 +56,7 @@ def test_a_photo_is_seen_upright(tmp_path: Path) -> None:
     net, weights = flat_network(2, 8), np.zeros((2, 3, 8, 8), np.float32)
     weights[0, :, :, :4] = 1 / 96  # the left half
     net[1].weight.set_data(mx.nd.array(weights.reshape(2, -1)))
-    classifier = Classifier(net, ("this", "other"), WHOLE)
+    classifier = Classifier(Runner(net, 8), ("this", "other"), WHOLE)
     image, exif = Image.new("RGB", (8, 8), "black"), Image.Exif()
     image.paste("white", (0, 0, 8, 4))
     exif[0x0112] = 8  # to be turned by 90° counter-clockwise: its upper half becomes the left one
@@ -82,7 +82,7 @@ def test_large_images_are_predicted_one_by_one(lenet: Callable[[int], Any]) -> N
     large = Preprocessing.whole(1000)  # 16 photos have fewer pixels
     net = initialise(lenet(2), large.crop, seed=0)
     pixels = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
-    (found,) = Classifier(net, ("a", "b"), large).predict([Image.fromarray(pixels)])
+    (found,) = Classifier(Runner(net, 1000), ("a", "b"), large).predict([Image.fromarray(pixels)])
     mean, std = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
     values = ((pixels / np.float32(255) - mean) / std).transpose(2, 0, 1)[None]
     outputs = net(mx.nd.array(values)).asnumpy()[0]

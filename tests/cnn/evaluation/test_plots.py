@@ -14,11 +14,14 @@ from matplotlib.text import Text
 from PIL import Image
 
 from cnn.evaluation.lettering import legible
+from cnn.evaluation.outlook import Outlook
 from cnn.evaluation.plots import (
     comparison_curves,
     confusion_plot,
+    epoch_curves,
     image_grid,
-    learning_curves,
+    learning_curve,
+    regularisation_path,
     save_figure,
     seen_by_network,
 )
@@ -47,12 +50,44 @@ def test_comparison_runs_over_epochs_and_seconds() -> None:
 
 
 def test_curves_mark_the_epoch_that_was_kept() -> None:
-    loss, accuracy, f1 = learning_curves(HISTORY, kept=1).axes
+    loss, accuracy, f1 = epoch_curves(HISTORY, kept=1).axes
     train, kept = loss.lines
     np.testing.assert_array_equal(train.get_ydata(), [np.nan, 1.2, 0.8])
     assert set(np.ravel(kept.get_xdata())) == {1} and train.get_label() == "train"
     np.testing.assert_array_equal(accuracy.lines[0].get_ydata(), [0.1, 0.5, 0.6])
     assert len(f1.lines) == 1  # nothing was measured, only the mark is there
+
+
+def test_regularisation_path_marks_the_choice() -> None:
+    tried = [
+        {"strength": strength, "log_loss": loss, "log_loss_error": 0.1, "confusion": [[8, 2], [wrong, 10 - wrong]]}
+        for strength, loss, wrong in ((1.0, 0.7, 10), (0.1, 0.4, 2), (0.01, 0.5, 0))
+    ]
+    losses, f1 = regularisation_path(tried, 0.1, 0).axes
+    for axis, expected in ((losses, [0.7, 0.4, 0.5]), (f1, [2 * 8 / 28, 2 * 8 / 20, 2 * 8 / 18])):
+        values, chosen = axis.lines
+        np.testing.assert_array_equal(values.get_xdata(), [1.0, 0.1, 0.01])
+        np.testing.assert_allclose(np.asarray(values.get_ydata()), expected)
+        assert set(np.ravel(chosen.get_xdata())) == {0.1} and axis.get_xscale() == "log"
+    (shade,) = losses.collections
+    assert shade.get_paths()[0].get_extents().bounds[1::2] == pytest.approx((0.3, 0.5))  # lowest, and how high it is
+
+
+def test_learning_curve_goes_on_to_twice_the_images() -> None:
+    points = [
+        {"images": images, "confusion": [[100 - wrong, wrong], [wrong, 100 - wrong]]}
+        for images, wrong in ((20, 40), (40, 28), (80, 20), (160, 14))
+    ]
+    outlook = Outlook.of(points, 0)
+    assert outlook
+    figure = learning_curve(outlook)
+    (axis,) = figure.axes
+    measured = axis.lines[0]
+    law, all_images = (line for line in axis.lines if line.get_label() in ("power law", "all images"))
+    np.testing.assert_array_equal(measured.get_xdata(), [20, 40, 80, 160])
+    np.testing.assert_allclose(np.asarray(measured.get_ydata()), [0.6, 0.72, 0.8, 0.86])
+    assert np.max(law.get_xdata()) == pytest.approx(400) and set(np.ravel(all_images.get_xdata())) == {200}
+    assert axis.get_title().replace("\n", " ") == outlook.sentence
 
 
 def test_confusion_has_its_counts_in_the_cells() -> None:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from cnn.networks.running import initialise, parameters
 from cnn.support.backend import mx
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
-from cnn.training.checkpoints import Checkpoint, checkpoint_file, save_checkpoint
+from cnn.training.checkpoints import Checkpoint, checkpoint_file, load_checkpoint, save_checkpoint
 
 HISTORY = tuple({"stage": 1, "epoch": epoch, "validation_accuracy": 0.5, "validation_f1": 0.5} for epoch in range(2))
 
@@ -76,6 +77,7 @@ def test_report_holds_everything(net: Any, checkpoint: Path, drawn_dataset: Data
         labels = [dataset.classes[label] for label in dataset.ids_and_labels(split)[1]]
         assert [row["label"] for row in rows] == labels and [row["image"] for row in rows] == dataset.names(split)
         assert [row["prediction"] for row in rows] == [dataset.classes[index] for index in shares.argmax(1)]
+    assert not found.outlook
     for figure in ("curves", "confusion", "examples"):
         assert min(Image.open(folder / f"{figure}.png", formats=["PNG"]).size) > 100
 
@@ -85,13 +87,53 @@ def test_curves_are_of_the_checkpoint(
 ) -> None:
     drawn: list[Any] = []
 
-    def learning_curves(*arguments: Any) -> Figure:
+    def epoch_curves(*arguments: Any) -> Figure:
         drawn.append(arguments)
         return Figure()
 
-    monkeypatch.setattr(report, "learning_curves", learning_curves)
+    monkeypatch.setattr(report, "epoch_curves", epoch_curves)
     evaluate(checkpoint, drawn_dataset, tmp_path / "report")
     assert drawn == [(HISTORY, 1)]
+
+
+def solved(checkpoint: Path, dataset: Dataset, *splits: str) -> tuple[Any, Any]:
+    """Turn a checkpoint into one of a head that was solved on some splits; its held-out probabilities and labels."""
+    ids, labels = zip(*(dataset.ids_and_labels(split) for split in splits), strict=True)
+    probabilities = np.random.default_rng(0).dirichlet((1, 1), sum(map(len, ids))).astype(np.float32)
+    confusion = [[6, 2], [2, 6]]
+    changes: dict[str, Any] = {
+        "history": (), "timings": (), "kept": 0, "strength": 0.1,
+        "path": ({"strength": 0.1, "log_loss": 0.5, "log_loss_error": 0.1, "confusion": confusion},),
+        "learning_curve": tuple({"images": images, "confusion": confusion} for images in (5, 10, 20)),
+        "held_out": {"ids": np.concatenate(ids), "probabilities": probabilities},
+    }  # fmt: skip
+    save_checkpoint(checkpoint, replace(load_checkpoint(checkpoint), **changes))
+    return probabilities, np.concatenate(labels)
+
+
+def test_solved_head_is_judged_by_its_held_out_predictions(
+    checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "report"
+    probabilities, labels = solved(checkpoint, drawn_dataset, "train", "validation")
+    found = evaluate(checkpoint, drawn_dataset, folder)
+    assert list(found.metrics) == list(found.confusion) == ["cross-validation", "test"]
+    predicted = probabilities.argmax(1)
+    assert found.metrics["cross-validation"].images == 24
+    assert found.metrics["cross-validation"].f1 == pytest.approx(f1_score(labels, predicted, pos_label=0))
+    assert found.confusion["cross-validation"] == confusion_matrix(labels, predicted).tolist()
+    rows = pq.read_table(folder / "predictions-cross-validation.parquet").to_pylist()
+    assert [row["p(hotdog)"] for row in rows] == probabilities[:, 0].tolist()
+    assert [row["image"] for row in rows] == drawn_dataset.names("train") + drawn_dataset.names("validation")
+    assert "more images would help" in found.outlook
+    names = {file.name for file in folder.iterdir()}
+    assert {"regularisation.png", "learning_curve.png", "confusion.png", "examples.png"} <= names
+    assert not names & {"curves.png", "history.parquet", "predictions-validation.parquet"}
+
+
+def test_kept_validation_images_are_predicted(checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path) -> None:
+    solved(checkpoint, drawn_dataset, "train")
+    assert list(evaluate(checkpoint, drawn_dataset, tmp_path / "report").metrics) == ["validation", "test"]
 
 
 def test_unknown_positive_class_is_refused(checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path) -> None:

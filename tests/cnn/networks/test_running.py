@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,9 @@ from numpy.typing import NDArray
 
 from cnn.data.images import Preprocessing
 from cnn.networks.architectures import NetworkConfig
+from cnn.networks.exporting import export
 from cnn.networks.running import (
+    Runner,
     compile_network,
     initialise,
     mirrored_mean,
@@ -38,9 +42,9 @@ class Recorder:
 
 @st.composite
 def sizes_and_devices(draw: st.DrawFn) -> tuple[int, list[int], int]:
-    """The largest size of a batch, sizes of batches, number of devices."""
+    """The size of the first batch, sizes of batches, number of devices."""
     size = draw(st.integers(1, 7))
-    return size, draw(st.lists(st.integers(1, size), max_size=5)), draw(st.integers(1, min(3, size)))
+    return size, [size, *draw(st.lists(st.integers(1, size), max_size=5))], draw(st.integers(1, 3))
 
 
 @settings(deadline=None, max_examples=50)
@@ -49,7 +53,7 @@ def test_batches_are_padded_and_cut(case: tuple[int, list[int], int]) -> None:
     size, counts, devices = case
     rng, block = np.random.default_rng(0), Recorder()
     batches = [rng.random((count, 2, 3), np.float32) for count in counts]
-    found = list(run_batches(block, iter(batches), size, Devices(numbers=tuple(range(devices)))))
+    found = list(run_batches(block, iter(batches), Devices(numbers=tuple(range(devices)))))
     assert [len(each) for each in found] == counts
     for outputs, inputs in zip(found, batches, strict=True):
         np.testing.assert_allclose(outputs, 3 * inputs + 1, rtol=1e-6)
@@ -57,7 +61,7 @@ def test_batches_are_padded_and_cut(case: tuple[int, list[int], int]) -> None:
     assert len(per_batch) == len(batches)
     for calls in per_batch:
         assert [device for _, device in calls] == [f"cpu({number})" for number in range(devices)]
-        assert sum(count for count, _ in calls) == size  # another size would be planned anew
+        assert sum(count for count, _ in calls) == max(size, devices)  # another size would be planned anew
 
 
 def test_next_batch_is_taken_while_the_network_runs() -> None:
@@ -68,7 +72,7 @@ def test_next_batch_is_taken_while_the_network_runs() -> None:
             taken.append(number)
             yield np.zeros((1, 1), np.float32)
 
-    found = run_batches(Recorder(), batches(), 1)
+    found = run_batches(Recorder(), batches())
     next(found)
     assert taken == [0, 1]
 
@@ -77,7 +81,7 @@ def test_padding_does_not_change_what_a_network_gives(lenet: Callable[[int], Any
     net = compile_network(initialise(lenet(2), 16, seed=0, devices=Devices(numbers=(0, 1))))
     images = np.random.default_rng(0).random((7, 3, 16, 16), np.float32)
     groups = [images[:4], images[4:]]
-    found = np.concatenate(list(run_batches(net, groups, 4, Devices(numbers=(0, 1)))))
+    found = np.concatenate(list(run_batches(net, groups, Devices(numbers=(0, 1)))))
     np.testing.assert_allclose(found, net(mx.nd.array(images)).asnumpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -89,6 +93,34 @@ def test_mirrored_mean_is_the_mean_of_both(compiled: bool) -> None:
     assert np.abs(plain - mirrored).mean() > 0.01
     block = compile_network(mirrored_mean(net)) if compiled else mirrored_mean(net)
     np.testing.assert_array_equal(block(mx.nd.array(images)).asnumpy(), (plain + mirrored) / 2)
+
+
+# ---- runners
+
+
+@pytest.mark.parametrize("devices", [CPU, Devices(numbers=(0, 1))], ids=str)
+@pytest.mark.parametrize("views", [1, 3])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_runner_answers_as_mxnet_does(
+    mirrored: bool, views: int, devices: Devices, lenet: Callable[[int], Any]
+) -> None:
+    net = initialise(lenet(3), 16, seed=0, devices=devices)
+    images = np.random.default_rng(0).random((300, views, 3, 16, 16), np.float32)
+    block = mirrored_mean(net) if mirrored else net
+    expected = [block(mx.nd.array(each)).asnumpy() for each in images]
+    found = list(Runner(block, 16, devices)(iter(images)))
+    assert [each.shape for each in found] == [(views, 3)] * 300
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert not list(Runner(block, 16, devices)([]))
+
+
+def test_onnx_file_answers_as_its_network(lenet: Callable[[int], Any], tmp_path: Path) -> None:
+    net = initialise(lenet(2), 16, seed=0)
+    images = np.random.default_rng(0).random((5, 1, 3, 16, 16), np.float32)
+    found = list(Runner.of_onnx(export(net, tmp_path, "lenet", 16), 16)(images))
+    np.testing.assert_allclose(found, [net(mx.nd.array(each)).asnumpy() for each in images], rtol=1e-4, atol=1e-5)
+    model = onnx.load(tmp_path / "lenet.onnx")
+    assert [each.name for each in model.graph.input] == ["data"]  # parameters are constants
 
 
 def test_same_seed_gives_same_parameters(lenet: Callable[[int], Any]) -> None:

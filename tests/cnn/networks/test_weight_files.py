@@ -93,8 +93,8 @@ def test_npz_of_objects(tmp_path: Path) -> None:
 
 def test_npz_bomb(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    np.savez_compressed(path, bomb=np.zeros(9 << 20))
-    assert "its arrays take more than 64 MB" in refusal(path)
+    np.savez_compressed(path, bomb=np.zeros(17 << 20))
+    assert "its arrays take more than 128 MB" in refusal(path)
 
 
 def test_npz_with_a_false_header(tmp_path: Path) -> None:
@@ -113,6 +113,10 @@ def test_onnx_with_values_elsewhere(tmp_path: Path) -> None:
     model = onnx.helper.make_model(graph)
     onnx.save(model, str(path))
     assert read_tensors(path)["a"].tolist() == [1, 1, 1]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, -1]), "shape"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(6, np.float32), "bound"))
+    onnx.save(model, str(path))
+    assert list(read_tensors(path)) == ["a"]
     onnx.external_data_helper.set_external_data(model.graph.initializer[0], location="../secret")
     path.write_bytes(model.SerializeToString())
     assert "the values of 'a' are in another file" in refusal(path)
@@ -124,7 +128,7 @@ def test_missing_file_folder_and_suffix(tmp_path: Path) -> None:
     assert "Is a directory" in refusal(tmp_path / "folder.pth")
     (tmp_path / "file").touch()
     assert "Not a directory" in refusal(tmp_path / "file" / "a.npz")
-    assert "read from .params, .onnx, .pth, .npz files" in refusal(tmp_path / "weights.h5")
+    assert "read from .params, .onnx, .pth, .npz, .h5 files" in refusal(tmp_path / "weights.tflite")
 
 
 def test_suffix_in_capitals(tmp_path: Path) -> None:
@@ -138,7 +142,7 @@ def test_size_limit(tmp_path: Path) -> None:
     path = tmp_path / "a.params"
     with path.open("wb") as file:
         file.truncate(MAX_BYTES + 1)
-    assert "it has 64 MB, expected at most 64" in refusal(path)
+    assert "it has 128 MB, expected at most 128" in refusal(path)
     with path.open("wb") as file:
         file.truncate(MAX_BYTES)
     assert "does not begin as a parameter file does" in refusal(path)

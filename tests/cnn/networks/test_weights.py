@@ -102,7 +102,7 @@ def refusal(path: Path) -> str:
 
 def test_shapes_are_gluons(network: Any) -> None:
     shapes = {name: p.shape for name, p in network._collect_params_with_prefix().items()}
-    assert list(expected_shapes(CLASSES).items()) == list(shapes.items())
+    assert list(expected_shapes("squeezenet", CLASSES).items()) == list(shapes.items())
     assert len(shapes) == 52
 
 
@@ -150,12 +150,13 @@ def test_missing_tensor(tmp_path: Path, weights: Tensors, ending: str) -> None:
 
 NAN = np.array([0, np.nan, 0, np.inf, 0], np.float32)
 MISFITS: dict[str, tuple[str, NDArray[Any], str]] = {
-    "extra": ("fc.weight", NAN, "'fc.weight': expected only the 52 tensors of SqueezeNet 1.1"),
+    "extra": ("fc.weight", NAN, "'fc.weight': expected only the 52 tensors of squeezenet"),
     "27th convolution": ("a_conv26_bias", NAN, "'a_conv26_bias': expected only the 52"),
     "twice": ("b_conv25_bias", NAN, "expected one tensor for output.0.bias, found 'output.0.bias' as well"),
     "misshapen": ("features.0.bias", NAN, "'features.0.bias': expected the shape (64,), found (5,)"),
-    "classes disagree": ("output.0.bias", np.zeros(7), "'output.0.weight': expected the shape (7, 512"),
-    "no class": ("output.0.bias", np.zeros(0), "expected the shape (1, 512, 1, 1), found (5, 512, 1, 1)"),
+    "classes disagree": ("output.0.bias", np.zeros(7), "'output.0.bias': expected the shape (5,), found (7,)"),
+    "no class": ("output.0.weight", np.zeros((0, 512, 1, 1)), "'output.0.bias': expected the shape (0,), found (5,)"),
+    "no axis": ("output.0.weight", np.zeros(()), "expected the shape (1, 512, 1, 1), found ()"),
     "two axes": ("output.0.bias", np.zeros((1, 5)), "expected the shape (5,), found (1, 5)"),
     "not finite": ("output.0.bias", NAN, "'output.0.bias': expected finite values, found 2 of 5"),
     "too large": ("output.0.bias", np.full(5, 1e300), "expected finite values, found 5 of 5"),

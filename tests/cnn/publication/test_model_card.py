@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from candidates import Made, make_candidate
@@ -58,6 +59,19 @@ def test_card_says_what_differs(manifest: Manifest) -> None:
     assert "stretched to 0…1" in card and "with the `.params` alone, run the network on both" in card
 
 
+def test_card_says_what_was_chosen_by_what(manifest: Manifest) -> None:
+    def said(stage: Any, *splits: str) -> str:
+        metrics = dict.fromkeys(splits, manifest.metrics["test"])
+        lineage = manifest.lineage.model_copy(update={"stages": (stage,)})
+        return model_card(change(manifest, metrics=metrics, lineage=lineage, outlook="More would help."), None)
+
+    solved, trained = (stage.model_dump(mode="json") for stage in hotdog_recipe(finetune=1).stages)
+    assert "The head was solved on all images but those of test" in said(solved, "cross-validation", "test")
+    assert "The head was solved on the training images" in said(solved, "validation")
+    card = said(trained, "validation", "test")
+    assert "Epoch and network were chosen on validation. More would help." in card and "solved" not in card
+
+
 def test_card_compares_architectures(manifest: Manifest) -> None:
     figures = {name: 0.5 for name, field in ComparisonRow.model_fields.items() if field.annotation is float}
     row = ComparisonRow(**figures | {"architecture": "vgg", "parameters": 1_234})
@@ -67,12 +81,21 @@ def test_card_compares_architectures(manifest: Manifest) -> None:
 
 def test_lineage_repeats_all_notes(drawn_dataset: Dataset, weights_file: Path) -> None:
     dataset = drawn_dataset.model_copy(update={"caveats": ("Of the data.",)})
-    weights = Reference.to(weights_file, notes=("Of the weights.",))
+    weights = Reference.to(weights_file, notes=("Of the weights.",), licence="BSD-2-Clause")
     found = Lineage.of(dataset, hotdog_recipe(), source="drawn", weights=weights, seed=3, notes=("Of the source.",))
     assert found.notes == ("Of the source.", "Of the weights.", "Of the data.")
-    assert found.weights == WeightsOrigin(source="weights.npz", digest=weights.digest)
+    assert found.weights == WeightsOrigin(source="weights.npz", digest=weights.digest, licence="BSD-2-Clause")
     assert (found.data.digest, found.data.counts) == (dataset.digest(), dataset.counts)
     assert (found.recipe, found.seed, found.device, found.chosen_by) == ("tuned", 3, "cpu(0)", "f1")
+
+
+def test_card_names_the_licences(manifest: Manifest) -> None:
+    assert "Licence" not in model_card(manifest, None)
+    data = manifest.lineage.data.model_copy(update={"licence": "not stated"})
+    weights = WeightsOrigin(source="a.onnx", digest="0" * 64, licence="Apache-2.0")
+    lineage = manifest.lineage.model_copy(update={"data": data, "weights": weights})
+    card = model_card(change(manifest, lineage=lineage), None)
+    assert "). Licence: not stated. " in card and "`0000000000000000…`. Licence: Apache-2.0.\n" in card
 
 
 def test_summary_says_whether_it_is_the_champion(candidate: Made, tmp_path: Path) -> None:

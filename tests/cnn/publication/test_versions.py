@@ -2,13 +2,15 @@
 
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from candidates import make_candidate
-from conftest import write_images
+from conftest import ROOT, write_images
 from PIL import Image
 
 from cnn.data.datasets import Dataset
@@ -42,14 +44,18 @@ def test_version_is_loaded_without_a_warning(published: Path, tmp_path: Path) ->
     assert classifier.classify(Image.open(image)) == classifier.classify(str(image))
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "squeezenet-symbol.json", "squeezenet-0000.params"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "squeezenet-symbol.json", "squeezenet-0000.params", "squeezenet.onnx"]
+)
 def test_incomplete_version_is_not_loaded(version: Path, name: str) -> None:
     (version / name).unlink()
     with pytest.raises(UserError, match="v0001: it is not a whole model version"):
         load_version(version)
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "squeezenet-symbol.json", "squeezenet-0000.params", "classes.json"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "squeezenet-symbol.json", "squeezenet-0000.params", "squeezenet.onnx", "classes.json"]
+)
 def test_version_with_a_flipped_bit_is_not_loaded(version: Path, name: str) -> None:
     content = (version / name).read_bytes()
     for place in np.linspace(0, len(content) - 1, 25 if name == "manifest.json" else 5, dtype=int):
@@ -88,6 +94,20 @@ def test_only_unchanged_files_are_intact(version: Path) -> None:
         assert not is_intact(version), path
         path.write_bytes(content)
     assert is_intact(version)
+
+
+def test_answering_on_a_cpu_needs_no_mxnet(published: Path, tmp_path: Path) -> None:
+    write_images(tmp_path, 1, labels=("hotdog",))
+    arguments = ["classify", str(tmp_path), "--models", str(published.parents[1])]
+    code = f"""
+import sys
+from cnn.__main__ import main
+main({arguments!r})
+print("mxnet" in sys.modules, "onnx" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    answered, imported = done.stdout.splitlines()
+    assert "hotdog" in answered and imported == "False False"
 
 
 def test_versions_are_in_the_order_of_their_numbers(version: Path) -> None:

@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from cnn.data.datasets import Dataset
 from cnn.data.images import PHOTO, Preprocessing, center_view, decode, to_tensor
 from cnn.training.batches import Batch, Batches
-from cnn.training.features import FEATURES, FeatureBatches, FeatureStore
-from cnn.training.hyperparameters import Augmentation, FeatureStage, FromScratch, ImageStage
+from cnn.training.hyperparameters import Augmentation, FromScratch, ImageStage
 from cnn.training.pixels import PixelBatches
 from cnn.training.records import RecordBatches
 
-VIEWS = 3
 SPLITS = ("train", "validation")
 PLAIN = Augmentation(min_random_scale=1, max_random_scale=1, rand_crop=False, rand_mirror=False)
 
@@ -26,18 +24,16 @@ PLAIN = Augmentation(min_random_scale=1, max_random_scale=1, rand_crop=False, ra
 class Source:
     """A way to make batches (size, seed, whether augmented), and what goes into them: inputs and labels by split.
 
-    A training image has ``views`` inputs next to one another. A source that ``pads`` fills its last training batch.
+    A source that ``pads`` fills its last training batch.
     """
 
     make: Callable[[int, int, bool], Batches]
     inputs: dict[str, NDArray[np.float32]]
     labels: dict[str, NDArray[np.int64]]
-    views: int = 1
     pads: bool = False
 
     def found(self, split: str, batches: Iterable[Batch]) -> list[int]:
         """Which inputs of a split the batches consist of; their labels must be right."""
-        labels_of_inputs = np.repeat(self.labels[split], len(self.inputs[split]) // len(self.labels[split]))
         numbers = []
         for inputs, labels in batches:
             values = inputs.asnumpy()
@@ -45,7 +41,7 @@ class Source:
             for value, label in zip(values, labels, strict=True):
                 distances = np.abs(self.inputs[split] - value).mean(axis=(1, 2, 3))
                 number = int(distances.argmin())
-                assert distances[number] < 0.03 and labels_of_inputs[number] == label
+                assert distances[number] < 0.03 and self.labels[split][number] == label
                 numbers.append(number)
         return numbers
 
@@ -60,21 +56,6 @@ def middles(dataset: Dataset, preprocessing: Preprocessing) -> dict[str, NDArray
         split: to_tensor([center_view(decode(row.data), preprocessing) for row in dataset.rows(split)], preprocessing)
         for split in SPLITS
     }
-
-
-@pytest.fixture(scope="module")
-def feature_source(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Source:
-    folder, rng, inputs = tmp_path_factory.mktemp("features"), np.random.default_rng(0), {}
-    for split, views in (("train", VIEWS), ("validation", 1)):
-        ids = drawn_dataset.ids_and_labels(split)[0]
-        drawn = rng.random((len(ids), views, *FEATURES)).astype(np.float16)
-        FeatureStore(folder / split, views).add(list(zip(ids, drawn, strict=True)))
-        inputs[split] = drawn.reshape(-1, *FEATURES).astype(np.float32)
-
-    def make(size: int, seed: int, augmented: bool) -> Batches:
-        return FeatureBatches(drawn_dataset, folder, FeatureStage(views=VIEWS, batch_size=size), seed)
-
-    return Source(make, inputs, labels_of(drawn_dataset), views=VIEWS)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +79,7 @@ def pixel_source(drawn_dataset: Dataset, pixels: Path) -> Source:
     return Source(make, middles(drawn_dataset, small), labels_of(drawn_dataset))
 
 
-@pytest.fixture(params=["feature", "record", "pixel"])
+@pytest.fixture(params=["record", "pixel"])
 def source(request: pytest.FixtureRequest) -> Source:
     return request.getfixturevalue(f"{request.param}_source")
 
@@ -110,7 +91,7 @@ def test_evaluation_gives_each_image_once_in_order(source: Source, size: int) ->
         validation = list(batches.evaluation("validation"))
         assert source.found("validation", validation) == list(range(8))
         assert max(len(labels) for _, labels in validation) == min(size, 8)
-    assert source.found("train", batches.evaluation("train")) == list(range(0, 16 * source.views, source.views))
+    assert source.found("train", batches.evaluation("train")) == list(range(16))
 
 
 @pytest.mark.parametrize("size", [5, 16, 100])
@@ -139,7 +120,6 @@ def test_order_depends_on_epoch_and_seed(source: Source) -> None:
     assert source.found("train", resumed.training(2)) == second  # what came before does not count
 
 
-@pytest.mark.parametrize("source", ["record", "pixel"], indirect=True)
 def test_augmentation_is_new_each_epoch(source: Source) -> None:
     def inputs(seed: int, epoch: int) -> set[bytes]:
         batches = source.make(1, seed, True).training(epoch)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cnn.networks.running import parameters
 from cnn.support.backend import CPU, Devices, mx
 from cnn.training.checkpoints import Arrays, TrainingState, load_state, save_state
-from cnn.training.hyperparameters import FeatureStage, Training
+from cnn.training.hyperparameters import Training
 from cnn.training.learner import Classes, Learner, class_weights
 
 THREE = Classes(("a", "b", "c"), positive=1, counts=(10, 30, 2))
@@ -80,7 +80,7 @@ CASES: dict[str, tuple[dict, list[float]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_steps_are_as_the_formulas_say(case: str, devices: int, start: Arrays, batches: Batches) -> None:
     changes, weights = CASES[case]
-    settings = FeatureStage(**{"class_weights": "equal"} | changes)
+    settings = Training(**{"class_weights": "equal"} | changes)
     learner = Learner(settings, THREE, linear_model(start, Devices(numbers=tuple(range(devices)))))
     losses = learn(learner, batches)
     expected_losses, expected_values = expected(settings, weights, start, batches)
@@ -95,14 +95,14 @@ def test_steps_are_as_the_formulas_say(case: str, devices: int, start: Arrays, b
 
 def test_step_returns_the_outputs_before_it(start: Arrays, batches: Batches) -> None:
     inputs, labels = batches[0]
-    learner = Learner(FeatureStage(), THREE, linear_model(start, Devices(numbers=(0, 1))))
+    learner = Learner(Training(), THREE, linear_model(start, Devices(numbers=(0, 1))))
     outputs = learner.step((mx.nd.array(inputs), labels), 1.0)[1]
     np.testing.assert_allclose(outputs, inputs @ start["weight"].T + start["bias"], rtol=1e-5, atol=1e-6)
 
 
 def test_prediction_changes_nothing(start: Arrays, batches: Batches) -> None:
     inputs, labels = batches[0]
-    learner = Learner(FeatureStage(momentum=0.9), THREE, linear_model(start))
+    learner = Learner(Training(momentum=0.9), THREE, linear_model(start))
     outputs = learner.predict((mx.nd.array(inputs), labels))
     np.testing.assert_allclose(outputs, inputs @ start["weight"].T + start["bias"], rtol=1e-5, atol=1e-6)
     assert learner.steps_done == 0 and not learner.optimizer_state()
@@ -117,7 +117,7 @@ def test_prediction_changes_nothing(start: Arrays, batches: Batches) -> None:
 def test_restored_learner_goes_on_as_before(
     changes: dict, devices: Devices, start: Arrays, batches: Batches, tmp_path: Path
 ) -> None:
-    settings, state_file = FeatureStage(**changes), tmp_path / "state.npz"
+    settings, state_file = Training(**changes), tmp_path / "state.npz"
     whole, killed, resumed = (Learner(settings, THREE, linear_model(start, devices)) for _ in range(3))
     losses = learn(whole, batches)
     learn(killed, batches[:2], RATES[:2])
@@ -136,7 +136,7 @@ def test_restored_learner_goes_on_as_before(
 def test_batch_may_be_smaller_than_the_number_of_devices(start: Arrays, batches: Batches) -> None:
     inputs, labels = batches[0][0][:1], batches[0][1][:1]
     found = [
-        Learner(FeatureStage(), THREE, linear_model(start, devices)).predict((mx.nd.array(inputs), labels))
+        Learner(Training(), THREE, linear_model(start, devices)).predict((mx.nd.array(inputs), labels))
         for devices in (CPU, Devices(numbers=(0, 1)))
     ]
     assert found[1].shape == (1, 3)

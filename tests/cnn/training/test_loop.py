@@ -19,7 +19,7 @@ from cnn.support.backend import mx
 from cnn.support.errors import UserError
 from cnn.training.batches import Batch
 from cnn.training.checkpoints import Arrays, load_state
-from cnn.training.hyperparameters import FeatureStage, Training
+from cnn.training.hyperparameters import ImageStage, Training
 from cnn.training.learner import Learner
 from cnn.training.loop import learning_rate, train
 
@@ -68,7 +68,7 @@ def test_last_of_the_best_epochs_is_kept(
     tmp_path_factory: pytest.TempPathFactory, right: list[int], chosen_by: str, remeasure: bool
 ) -> None:
     epochs = len(right) - 1
-    stage = FeatureStage(epochs=epochs, chosen_by=chosen_by, remeasure=remeasure)
+    stage = ImageStage(epochs=epochs, chosen_by=chosen_by, remeasure=remeasure)
     elsewhere = [len(LABELS) - count for count in right]  # the better on validation, the worse on training images
     learner = Scripted(stage, validation=right, train=elsewhere, learning=elsewhere)
     batches = FewBatches([("learning", LABELS)], **SPLITS)
@@ -85,7 +85,7 @@ def test_last_of_the_best_epochs_is_kept(
 
 @pytest.mark.parametrize("remeasure", [False, True])
 def test_history_holds_the_metrics_of_each_epoch(remeasure: bool, tmp_path: Path) -> None:
-    stage = FeatureStage(epochs=2, remeasure=remeasure)
+    stage = ImageStage(epochs=2, remeasure=remeasure)
     learner = Scripted(stage, validation=[2, 4, 6], train=[0, 8, 7], learning=[0, 3, 5])
     batches = FewBatches([("learning", LABELS)], **SPLITS)
     _, history, _, _ = train(learner, batches, seed=0, state_file=tmp_path / "state.npz")
@@ -136,7 +136,7 @@ def test_rate_rises_to_its_peak_and_falls_to_0(stage: Training, one: float, othe
     ],
 )
 def test_each_step_has_its_rate(schedule: str, warm_up: float, expected: Any, tmp_path: Path) -> None:
-    stage = FeatureStage(epochs=3, learning_rate=0.3, schedule=schedule, warm_up=warm_up)
+    stage = ImageStage(epochs=3, learning_rate=0.3, schedule=schedule, warm_up=warm_up)
     learner = Scripted(stage, validation=[4] * 13, learning=[4] * 13)
     train(learner, FewBatches([("learning", LABELS)] * 4, **SPLITS), seed=0, state_file=tmp_path / "state.npz")
     np.testing.assert_allclose(learner.rates, expected(np.arange(12) / 12), rtol=1e-9, atol=1e-12)
@@ -144,7 +144,7 @@ def test_each_step_has_its_rate(schedule: str, warm_up: float, expected: Any, tm
 
 # ---- a training that learns: killed, repeated, diverging, dead
 
-STAGE = FeatureStage(
+STAGE = ImageStage(
     epochs=4, optimizer="adam", learning_rate=0.03, schedule="cosine", weight_decay=0.1, class_weights="equal"
 )
 

@@ -7,25 +7,29 @@ import pytest
 from pydantic import ValidationError
 
 from cnn.data.images import PHOTO, Preprocessing
-from cnn.training.hyperparameters import FeatureStage, FromScratch, ImageStage, Recipe
+from cnn.training.hyperparameters import FromScratch, HeadStage, ImageStage, Recipe
 from cnn.training.recipes import CIFAR_RECIPES, HOTDOG_RECIPES, cifar_recipe, hotdog_recipe
 
 SENSELESS: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
-    "features of all layers": (FeatureStage, {"trains": "all"}, "trains"),
-    "augmented features": (FeatureStage, {"augmentation": {}}, "augmentation"),
-    "no views": (FeatureStage, {"views": 0}, "views"),
-    "too many views": (FeatureStage, {"views": 65}, "views"),
+    "head of all layers": (HeadStage, {"trains": "all"}, "trains"),
+    "augmented features": (HeadStage, {"augmentation": {}}, "augmentation"),
+    "epochs of a head": (HeadStage, {"epochs": 3}, "epochs"),
+    "no strengths": (HeadStage, {"strengths": ()}, "strengths"),
+    "no penalty": (HeadStage, {"strengths": (0.1, 0.0)}, "strengths"),
+    "one fold": (HeadStage, {"folds": 1}, "folds"),
+    "no views": (HeadStage, {"views": 0}, "views"),
+    "too many views": (HeadStage, {"views": 65}, "views"),
     "views of augmented images": (ImageStage, {"views": 4}, "views"),
     "unknown part": (ImageStage, {"trains": "features"}, "trains"),
     "negative epochs": (ImageStage, {"epochs": -5}, "epochs"),
-    "empty batches": (FeatureStage, {"batch_size": 0}, "batch_size"),
-    "no rate": (FeatureStage, {"learning_rate": 0}, "learning_rate"),
-    "endless momentum": (FeatureStage, {"momentum": 1}, "momentum"),
-    "endless warm-up": (FeatureStage, {"warm_up": 1}, "warm_up"),
-    "negative decay": (FeatureStage, {"weight_decay": -0.1}, "weight_decay"),
-    "full smoothing": (FeatureStage, {"label_smoothing": 1}, "label_smoothing"),
-    "unknown optimizer": (FeatureStage, {"optimizer": "lion"}, "optimizer"),
-    "unknown metric": (FeatureStage, {"chosen_by": "recall"}, "chosen_by"),
+    "empty batches": (ImageStage, {"batch_size": 0}, "batch_size"),
+    "no rate": (ImageStage, {"learning_rate": 0}, "learning_rate"),
+    "endless momentum": (ImageStage, {"momentum": 1}, "momentum"),
+    "endless warm-up": (ImageStage, {"warm_up": 1}, "warm_up"),
+    "negative decay": (ImageStage, {"weight_decay": -0.1}, "weight_decay"),
+    "full smoothing": (ImageStage, {"label_smoothing": 1}, "label_smoothing"),
+    "unknown optimizer": (ImageStage, {"optimizer": "lion"}, "optimizer"),
+    "unknown metric": (ImageStage, {"chosen_by": "recall"}, "chosen_by"),
     "unknown architecture": (FromScratch, {"architecture": "resnet"}, "choose from alexnet, vgg, squeezenet"),
     "small images": (FromScratch, {"architecture": "vgg", "preprocessing": Preprocessing.whole(15)}, "16 × 16 px"),
     "noise on other scales": (FromScratch, {"architecture": "vgg", "preprocessing": PHOTO}, "noise"),
@@ -33,7 +37,7 @@ SENSELESS: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     "negative shift": (FromScratch, {"architecture": "vgg", "shift": -1}, "shift"),
 }
 VALID: dict[Any, Any] = {
-    FeatureStage: FeatureStage(),
+    HeadStage: HeadStage(),
     ImageStage: ImageStage(),
     FromScratch: FromScratch(architecture="vgg"),
 }
@@ -49,14 +53,14 @@ def test_senseless_settings_cannot_be_built(case: str) -> None:
 
 
 def test_settings_cannot_be_changed_in_place() -> None:
-    stage = FeatureStage()
+    stage = ImageStage()
     with pytest.raises(ValidationError, match="frozen"):
         stage.epochs = -5  # type: ignore[misc]
     with pytest.raises(ValidationError, match="frozen"):
         stage.replace(epochs=3).epochs = -5  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("stage", [FeatureStage(views=2), ImageStage(trains="all"), FromScratch(architecture="vgg")])
+@pytest.mark.parametrize("stage", [ImageStage(trains="all"), FromScratch(architecture="vgg")])
 def test_replace_changes_nothing_else(stage: Any) -> None:
     changed = stage.replace(epochs=3, weight_decay=0.5)
     assert type(changed) is type(stage)
@@ -66,8 +70,8 @@ def test_replace_changes_nothing_else(stage: Any) -> None:
 
 
 def test_stages_say_what_they_train() -> None:
-    stages = [FeatureStage(), ImageStage(), ImageStage(trains="all"), FromScratch(architecture="vgg")]
-    assert [stage.name for stage in stages] == ["output block", "output block", "all layers", "vgg"]
+    stages: list[Any] = [HeadStage(), ImageStage(), ImageStage(trains="all"), FromScratch(architecture="vgg")]
+    assert [stage.name for stage in stages] == ["head", "output block", "all layers", "vgg"]
 
 
 # ---- presets
@@ -75,24 +79,35 @@ def test_stages_say_what_they_train() -> None:
 
 def test_hotdog_recipe_changes_its_first_stage() -> None:
     (tuned,) = HOTDOG_RECIPES["tuned"].stages
-    assert hotdog_recipe() == HOTDOG_RECIPES["tuned"] and isinstance(tuned, FeatureStage)
-    assert hotdog_recipe("tuned", epochs=3, views=2).stages == (tuned.replace(epochs=3, views=2),)
-    first, second = hotdog_recipe("tuned", epochs=3, finetune=2).stages
-    assert first == tuned.replace(epochs=3)
+    assert hotdog_recipe() == HOTDOG_RECIPES["tuned"] and isinstance(tuned, HeadStage)
+    assert hotdog_recipe("tuned", views=2).stages == (tuned.replace(views=2),)
+    assert hotdog_recipe("tuned", keep_validation=True).stages == (tuned.replace(keep_validation=True),)
+    first, second = hotdog_recipe("tuned", views=3, finetune=2).stages
+    assert first == tuned.replace(views=3, keep_validation=True)  # the next stage chooses its epoch by these images
     assert isinstance(second, ImageStage) and second.trains == "all" and second.epochs == 2
     assert hotdog_recipe("notebook", epochs=0).stages == (ImageStage(epochs=0),)
 
 
-def test_notebook_recipe_keeps_no_views() -> None:
-    with pytest.raises(ValueError, match="recipe notebook augments images anew each epoch and keeps no views") as error:
-        hotdog_recipe("notebook", views=3)
+@pytest.mark.parametrize(
+    ("name", "setting", "message"),
+    [
+        ("notebook", {"views": 3}, "recipe notebook augments images anew each epoch and keeps no views: set none"),
+        ("notebook", {"keep_validation": True}, "recipe notebook keeps the validation images anyway"),
+        ("tuned", {"epochs": 3}, "recipe tuned solves the head and has no epochs: set none"),
+    ],
+)
+def test_recipe_refuses_what_it_does_not_have(name: Any, setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        hotdog_recipe(name, **setting)
     assert not isinstance(error.value, ValidationError)
 
 
-@pytest.mark.parametrize("changes", [{"epochs": -5}, {"views": 0}, {"finetune": -1}], ids=str)
-def test_recipe_validates_its_changes(changes: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("name", "changes"), [("notebook", {"epochs": -5}), ("tuned", {"views": 0}), ("tuned", {"finetune": -1})]
+)
+def test_recipe_validates_its_changes(name: Any, changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        hotdog_recipe("tuned", **changes)
+        hotdog_recipe(name, **changes)
 
 
 def test_notebook_hyperparameters() -> None:

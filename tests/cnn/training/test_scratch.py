@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from learners import assert_same, make_fresh_learner
+from PIL import Image
 
 from cnn.data.datasets import Dataset
-from cnn.data.images import Preprocessing, decode
+from cnn.data.images import Preprocessing, decode, to_tensor
 from cnn.evaluation.classifier import Classifier
 from cnn.networks.architectures import ARCHITECTURES, Architecture
 from cnn.networks.running import parameters
@@ -175,4 +176,7 @@ def test_network_may_predict_with_the_mirrored_mean(mirrored_mean: bool) -> None
     expected = (plain + mirrored) / 2 if mirrored_mean else plain
     np.testing.assert_allclose(model.predict(mx.nd.array(images)).asnumpy(), expected, atol=1e-6)
     classifier = Classifier.of(Checkpoint(stage.network, ("a", "b"), parameters(model.net)))
-    np.testing.assert_allclose(classifier.net(mx.nd.array(images)).asnumpy(), expected, atol=1e-6)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    (found,) = classifier.predict([Image.fromarray(pixels)])
+    (logits,) = model.predict(mx.nd.array(to_tensor([Image.fromarray(pixels)], stage.preprocessing))).asnumpy()
+    assert np.log(found[0] / found[1]) == pytest.approx(logits[0] - logits[1], abs=1e-4)
