@@ -138,7 +138,7 @@ def run_flow(data: Path, weights: Path, seed: int, folder: Path) -> Outcome:
     settings = HotdogSettings(
         data=str(data), weights=str(weights), seed=seed, store=folder / "store", models=folder / "models"
     )
-    state: Any = hotdog(settings, return_state=True)
+    state: Any = hotdog(**dict(settings), return_state=True)
     manifest = Manifest.open(state.result().path)
     times = task_times(state.state_details.flow_run_id)
     for name, (start, end) in sorted(times.items(), key=lambda item: item[1]):

@@ -27,10 +27,12 @@ def show_outcome(state: str, message: str, version: Path, dataset: Dataset) -> N
     name, manifest = version.parent.name, Manifest.open(version)
     counts = [{"split": split} | {label: f"{count:,}" for label, count in counts.items()}
               for split, counts in dataset.counts.items()]  # fmt: skip
-    parts = [message, f"Version: `{version}`", *manifest.lineage.notes, markdown_table(metrics_rows(manifest.metrics))]
+    parts = [message, f"Version: `{version}`"]
     if state in ("New champion", "Not promoted"):
-        parts += [_figure(path) for path in sorted(version.glob("*.png"))]
-        parts += [(version / MODEL_CARD_FILE).read_text(encoding="utf-8").replace("\n# ", "\n## ")]
+        card = (version / MODEL_CARD_FILE).read_text(encoding="utf-8")
+        parts += [*(_figure(path) for path in sorted(version.glob("*.png"))), f"#{card}"]
+    else:
+        parts += [*manifest.lineage.notes, markdown_table(metrics_rows(manifest.metrics))]
     parts += ["## Images this run looked at", markdown_table(counts), dataset.split_origin]
     _show(name, f"{name}: {state}", parts)
     create_table_artifact(history_rows(version.parent), artifact_key(name, "history"), f"All versions of {name}.")

@@ -1,5 +1,7 @@
 """Prefect's server: whether it can be used, in words; and what lost machines left there."""
 
+import os
+import signal
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -46,6 +48,7 @@ def require_server() -> None:
         _require_api(address)
     else:
         _require_home()
+        _end_orphaned_servers()
 
 
 def _require_api(address: str) -> None:
@@ -79,6 +82,27 @@ def _require_home() -> None:
             f"{file}: expected a database of Prefect {prefect.__version__} or earlier, found one of another version "
             f"({revision}): set PREFECT_HOME to another folder, or move the file away."
         )
+
+
+def _end_orphaned_servers() -> None:
+    """End the embedded servers of killed runs: nobody else does, and each takes 200 MB."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            is_embedded = b"PREFECT__SERVER_EPHEMERAL=1" in (process / "environ").read_bytes().split(b"\0")
+            if is_embedded and not _is_python(_parent(process)):
+                os.kill(int(process.name), signal.SIGTERM)
+        except (OSError, ValueError):  # it has ended, or is somebody else's
+            continue
+
+
+def _parent(process: Path) -> Path:
+    """The process that another belongs to: its starter, or the system's first process if that has ended."""
+    facts = (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return process.with_name(facts[1])
+
+
+def _is_python(process: Path) -> bool:
+    return b"python" in (process / "cmdline").read_bytes()
 
 
 def _revision(file: Path) -> str | None:

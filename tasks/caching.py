@@ -19,14 +19,19 @@ from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
 from cnn.networks.architectures import ARCHITECTURES, NetworkConfig
+from cnn.support.backend import Devices
 from cnn.support.files import text_digest
 from cnn.support.fingerprint import PROJECT, fingerprint_function
 from cnn.support.references import Reference
 from cnn.support.store import keyed_folder
+from tasks.gpus import Placement
 
 
 def identity(value: Any) -> str:
     """What of an input decides the result: a reference's content and not its place; settings with their network's code.
+
+    Raises:
+        TypeError: the input is of a kind that no step has.
 
     >>> identity({"views": 4}) == identity({"views": 5})
     False
@@ -38,9 +43,13 @@ def identity(value: Any) -> str:
     if isinstance(value, NetworkConfig):
         build = ARCHITECTURES[value.architecture].build
         return text_digest(value.model_dump_json(), fingerprint_function(build))
-    if isinstance(value, BaseModel) and type(value).__str__ is BaseModel.__str__:
+    if isinstance(value, Devices | Placement):
+        return str(value)  # their kind and number: not which
+    if isinstance(value, BaseModel):
         return value.model_dump_json()
-    return str(value)
+    if isinstance(value, str | int | float | Path | None):
+        return repr(value)
+    raise TypeError(f"{value!r}: expected an input that a cache key can be made of, found {type(value).__name__}")
 
 
 def references_in(value: Any) -> Iterator[Reference]:

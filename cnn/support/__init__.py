@@ -1,1 +1,1 @@
-"""Errors, files, progress, threads, MXNet's set-up: nothing here knows of images or networks, or decides a result."""
+"""Errors, files, progress, threads, MXNet's set-up: how work is done, and not what comes out of it."""

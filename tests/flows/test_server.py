@@ -1,6 +1,11 @@
 """Prefect servers that cannot be used: one sentence each, before a flow starts."""
 
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -99,3 +104,30 @@ def test_database_of_another_release_is_named(tmp_path: Path) -> None:
     (tmp_path / "prefect.db").write_bytes(b"garbage" * 1000)
     with pytest.raises(UserError, match=r"prefect\.db: expected Prefect's database, found damage"):
         require_home(tmp_path)
+
+
+def test_servers_of_killed_runs_are_ended(tmp_path: Path) -> None:
+    sleeper = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+    environment = os.environ | {"PREFECT__SERVER_EPHEMERAL": "1"}
+    orphan, own = (
+        subprocess.Popen([sys.executable, "-c", sleeper + then], env=environment, stdout=subprocess.PIPE, text=True)
+        for then in ("print(p.pid, flush=True)", "print(p.pid, flush=True); p.wait()")
+    )
+    with orphan, own:
+        assert orphan.stdout and own.stdout
+        orphaned, child = (int(each.stdout.readline()) for each in (orphan, own) if each.stdout)
+        orphan.wait()
+        require_home(tmp_path)
+        deadline = time.monotonic() + 30
+        while alive(orphaned) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not alive(orphaned) and alive(child)
+        os.kill(child, signal.SIGKILL)
+
+
+def alive(number: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked for does not."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
