@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py [--counts 2000 20000] [--views 2]
 
-Each size runs in a process of its own, from a zip to a published version, from random features (which compress worse
-than pretrained ones) and seed 0. The peak is that of the largest process so far. --quick: 40 images; the figures mean
+Each size runs in a process of its own, from a zip to a published version, from random features and
+seed 0. The peak is that of the largest process so far. --quick: 40 images; the figures mean
 nothing.
 """
 

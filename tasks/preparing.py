@@ -60,28 +60,27 @@ def make_inputs(
 ) -> Reference:
     """What a stage is trained on: cached features, or records."""
     if isinstance(stage, HeadStage):
-        splits = learning_splits(Dataset.open(dataset.path), stage)
-        return embed(
-            dataset, splits, weights, network=network, views=stage.views, seed=seed, devices=devices, store=store
-        )
+        named = {"views": stage.views, "keep_validation": stage.keep_validation, "seed": seed, "devices": devices}
+        return embed(dataset, weights=weights, network=network, **named, store=store)
     return pack_records(dataset, store)
 
 
 @step("embed {views} views")
 def embed(
     dataset: Reference,
-    splits: tuple[str, ...],
     weights: Reference,
     network: NetworkConfig,
     views: int,
+    keep_validation: bool,
     seed: int,
     devices: Devices,
     store: Path,
 ) -> Features:
-    """The frozen network's mean features of every view of the images of some splits; only new ones are embedded."""
+    """The frozen network's mean features of the images that a head learns from; only new images are embedded."""
     folder = own_folder(store, "features", "weights", "network", "views", "seed", "devices")
-    start = pretrained(weights.path, network)
-    embed_images(Dataset.open(dataset.path), start, folder, splits=splits, views=views, seed=seed, devices=devices)
+    prepared, start = Dataset.open(dataset.path), pretrained(weights.path, network)
+    splits = learning_splits(prepared, keep_validation)
+    embed_images(prepared, start, folder, splits=splits, views=views, seed=seed, devices=devices)
     digest = text_digest(dataset.digest, *splits, folder.name)
     return Features(path=folder, digest=digest, checksum="", dataset=dataset.path, splits=splits)
 

@@ -22,7 +22,6 @@ from cnn.support.files import atomic_file, file_digest
 from cnn.support.parallel import in_groups, ordered_map
 from cnn.support.progress import progress_bar
 from cnn.training.checkpoints import Checkpoint
-from cnn.training.hyperparameters import HeadStage
 
 #: A shard is written whole or not at all, so a killed run loses at most the work on so many images.
 _IMAGES_PER_SHARD = 256
@@ -76,10 +75,9 @@ def _read_shard(path: Path) -> NDArray[np.float32]:
     return table["features"].combine_chunks().values.to_numpy().reshape(-1, *shape)
 
 
-def learning_splits(dataset: Dataset, stage: HeadStage) -> tuple[str, ...]:
+def learning_splits(dataset: Dataset, keep_validation: bool) -> tuple[str, ...]:
     """The splits that a head is solved from: train, and validation unless it is the only part to stay untouched."""
-    keeps = stage.keep_validation or "test" not in dataset.splits
-    return ("train",) if keeps else ("train", "validation")
+    return ("train",) if keep_validation or "test" not in dataset.splits else ("train", "validation")
 
 
 def embed(

@@ -8,20 +8,20 @@ statistical learning", sections 4.4 and 7.10).
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold, train_test_split
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from cnn.support.parallel import ordered_map
 from cnn.support.progress import track
 from cnn.training.hyperparameters import HeadStage
 from cnn.training.metrics import Confusion, confusion_matrix
+
+if TYPE_CHECKING:  # it takes a second, and a cached run solves nothing
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -78,8 +78,11 @@ class _Examples:
 
     def solve(
         self, chosen: Indices, strengths: tuple[float, ...], tolerance: float = _MEASURED
-    ) -> Iterator[tuple[StandardScaler, LogisticRegression]]:
+    ) -> "Iterator[tuple[StandardScaler, LogisticRegression]]":
         """The head for some images at each strength, each solved from the one before; every view is an example."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+
         _, views, channels = self.features.shape
         scaler = StandardScaler(copy=False)  # of what is a copy already
         values = scaler.fit_transform(self.features[chosen].reshape(-1, channels).astype(np.float64))
@@ -89,19 +92,23 @@ class _Examples:
         for strength in strengths:
             yield scaler, regression.set_params(C=1 / (strength * len(values))).fit(values, labels)
 
-    def predict(self, solved: tuple[StandardScaler, LogisticRegression], asked: Indices) -> Floats:
+    def predict(self, solved: "tuple[StandardScaler, LogisticRegression]", asked: Indices) -> Floats:
         """Probabilities (n, classes) of some images."""
         scaler, regression = solved
         return regression.predict_proba(scaler.transform(self.features[asked, 0].astype(np.float64)))
 
     def folds(self, seed: int) -> list[tuple[Indices, Indices]]:
         """Images to solve from and images to measure on, each class in each fold."""
+        from sklearn.model_selection import StratifiedKFold
+
         folds = min(self.stage.folds, int(np.bincount(self.labels).min()))
         return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(self.labels, self.labels))
 
 
 def _held_out(examples: _Examples, strengths: tuple[float, ...], seed: int) -> tuple[Floats, Floats]:
     """Probabilities (strengths, n, classes) by heads solved without the image, and log losses (strengths, folds)."""
+    from sklearn.metrics import log_loss
+
     folds = examples.folds(seed)
     probabilities = np.zeros((len(strengths), len(examples.labels), examples.classes))
     losses = np.zeros((len(strengths), len(folds)))
@@ -164,6 +171,8 @@ def learning_curve(
 
 def _part(indices: Indices, labels: Indices, share: float, seed: int) -> Indices:
     """A share 0…1 of these images, of each class; none if a class would have none."""
+    from sklearn.model_selection import train_test_split
+
     if share == 1:
         return indices
     if np.bincount(labels[indices]).min() * share < 1:

@@ -87,7 +87,7 @@ def make_inputs(
 ) -> None:
     """Write into ``folder`` what a stage is trained on: features, or records."""
     if isinstance(stage, HeadStage):
-        splits = learning_splits(dataset, stage)
+        splits = learning_splits(dataset, stage.keep_validation)
         embed(dataset, start, folder, splits=splits, views=stage.views, seed=seed, devices=devices)
     else:
         pack_records(dataset, folder)
@@ -124,7 +124,7 @@ def _learning_images(dataset: Dataset, stage: HeadStage) -> tuple[list[str], NDA
     Raises:
         UserError: names a class that has fewer than two.
     """
-    found = [dataset.ids_and_labels(split) for split in learning_splits(dataset, stage)]
+    found = [dataset.ids_and_labels(split) for split in learning_splits(dataset, stage.keep_validation)]
     ids, labels = [image_id for each, _ in found for image_id in each], np.concatenate([each for _, each in found])
     for name, count in zip(dataset.classes, np.bincount(labels, minlength=len(dataset.classes)), strict=True):
         if count < 2:

@@ -12,7 +12,7 @@ import cnn
 
 for module in pkgutil.walk_packages(cnn.__path__, "cnn."):
     importlib.import_module(module.name)
-    for name in ("mxnet", "onnx", "matplotlib", "prefect"):
+    for name in ("mxnet", "onnx", "onnxruntime", "sklearn", "scipy", "matplotlib", "prefect"):
         assert name not in sys.modules, f"{module.name} imports {name}"
 for name in cnn.__all__:
     getattr(cnn, name)

@@ -125,6 +125,8 @@ def test_a_layer_changes_the_key_of_its_network(
         ("pyarrow", {"prepare", "embed"}, {"draw sample", *DOWNLOADS}),
         ("matplotlib", {"evaluate", "compare"}, {*TRAININGS, "embed", "prepare"}),
         ("onnx", {"open weights", "embed"}, {"prepare", *FROM_SCRATCH}),
+        ("onnxruntime", {"embed", "evaluate", "publish"}, {"prepare", *FROM_SCRATCH}),
+        ("scikit-learn", {"train head"}, {"prepare", "embed", *FROM_SCRATCH}),
     ],
 )
 def test_libraries_change_keys_of_their_steps(

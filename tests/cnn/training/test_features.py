@@ -18,7 +18,6 @@ from cnn.networks.running import initialise, set_parameters
 from cnn.support.backend import CPU, Devices, mx
 from cnn.support.files import folder_size
 from cnn.training.features import FeatureStore, embed, learning_splits
-from cnn.training.hyperparameters import HeadStage
 
 LEARNT = ("train", "validation")
 CHANNELS = 512
@@ -73,9 +72,9 @@ def test_features_are_mxnets_averaged(devices: Devices, drawn_dataset: Dataset, 
 
 def test_what_a_head_may_learn_from(drawn_dataset: Dataset) -> None:
     untested = drawn_dataset.model_copy(update={"counts": {split: {} for split in LEARNT}})
-    assert learning_splits(drawn_dataset, HeadStage()) == LEARNT
-    assert learning_splits(drawn_dataset, HeadStage(keep_validation=True)) == ("train",)
-    assert learning_splits(untested, HeadStage()) == ("train",)
+    assert learning_splits(drawn_dataset, False) == LEARNT
+    assert learning_splits(drawn_dataset, True) == ("train",)
+    assert learning_splits(untested, False) == ("train",)
 
 
 def test_only_missing_images_are_embedded(drawn_dataset: Dataset, tmp_path: Path, embedded: list[int]) -> None:
