@@ -13,7 +13,7 @@ from cnn.support.backend import choose_devices
 from cnn.support.errors import UserError, describe_validation
 from cnn.support.files import require_writable
 from cnn.support.places import LONGEST_NAME, Folder, NameOrPath
-from cnn.training.hyperparameters import FromScratch, Recipe, Stage
+from cnn.training.hyperparameters import FromScratch, HeadStage, Recipe, Stage
 from cnn.training.recipes import RecipeName, cifar_recipe, hotdog_recipe
 from tasks.fetching import check_weights
 
@@ -105,9 +105,16 @@ class HotdogSettings(FlowSettings):
     positive: str | None = Field(None, description="class of the F1 score; default: hotdog, or the mean of all")
 
     def make_recipes(self) -> Recipe[Stage]:
-        """The recipe with the settings' epochs, views, validation and fine-tuning."""
+        """The recipe with the settings' epochs, views, validation and fine-tuning.
+
+        Raises:
+            ValueError: the recipe does not allow one of the settings, or the backbone does not allow the recipe.
+        """
         changes = {name: getattr(self, name) for name in ("epochs", "views", "keep_validation", "finetune")}
-        return hotdog_recipe(self.recipe, **changes)
+        recipe = hotdog_recipe(self.recipe, **changes)
+        if self.backbone != "squeezenet1_1" and not all(isinstance(stage, HeadStage) for stage in recipe.stages):
+            raise ValueError(f"backbone {self.backbone}: only its head can be trained: set recipe tuned and finetune 0")
+        return recipe
 
     def check(self) -> None:
         """Refuse also a weights file that is not there."""

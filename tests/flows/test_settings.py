@@ -58,6 +58,8 @@ def test_wrong_value_is_refused_everywhere(settings: type[FlowSettings], wrong: 
 @pytest.mark.parametrize(
     ("settings", "values", "message"),
     [
+        (HotdogSettings, {"backbone": "resnet18_v2", "finetune": 3}, "backbone resnet18_v2: only its head can be"),
+        (HotdogSettings, {"backbone": "resnet18_v2", "recipe": "notebook"}, "set recipe tuned and finetune 0"),
         (HotdogSettings, {"recipe": "notebook", "views": 3}, r"recipe notebook .* keeps no views: set none"),
         (HotdogSettings, {"epochs": 3}, "recipe tuned solves the head and has no epochs: set none"),
         (CifarSettings, {"architectures": "vgg", "side": 15}, "15 × 15 px are too small for vgg; it takes 16 × 16"),
