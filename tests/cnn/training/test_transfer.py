@@ -29,7 +29,7 @@ from cnn.training.records import RecordBatches
 from cnn.training.transfer import head_parameters, make_inputs, transfer, transfer_model
 
 SEED = 7
-HEAD = HeadStage(strengths=(0.01, 0.1, 1.0), folds=4)
+HEAD = HeadStage(views=1, strengths=(0.01, 0.1, 1.0), folds=4)
 FROZEN = ImageStage(epochs=1, batch_size=8)
 ALL = ImageStage(
     trains="all",
