@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -163,9 +165,16 @@ class SplitWriter:
         if len(self._rows) == _ROWS_PER_GROUP:
             self._flush()
 
-    def close(self) -> None:
-        self._flush()
-        self._writer.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        if failed is None:
+            self._flush()
+            self._writer.close()
+        else:  # a full disk, say, which is what should be said
+            with suppress(pa.ArrowException, OSError):
+                self._writer.close()
 
     def _flush(self) -> None:
         if self._rows:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +132,7 @@ def _keep(image: SourceImage) -> tuple[SourceImage, tuple[Kept, DifferenceHash] 
 def _read(images: Iterable[SourceImage], spool: Path, classes: tuple[str, ...]) -> _Readable:
     """Decode all images and write those that can be used to the file ``spool``: their splits depend on one another."""
     readable = _Readable([], [], [], [])
-    with closing(SplitWriter(spool, classes)) as writer:
+    with SplitWriter(spool, classes) as writer:
         for image, result in ordered_map(_keep, images, ahead=_IMAGES_AHEAD):
             if isinstance(result, str) or image.label is None:
                 readable.left_out.append(LeftOut(name=image.name, reason=str(result)))
@@ -166,7 +166,7 @@ def _write_splits(fates: Sequence[Fate], spool: Path, folder: Path, classes: tup
             if not isinstance(fate, str):
                 continue
             if fate not in files:
-                files[fate] = stack.enter_context(closing(SplitWriter(folder / f"{fate}.parquet", classes)))
+                files[fate] = stack.enter_context(SplitWriter(folder / f"{fate}.parquet", classes))
             files[fate].add(row)
             counts[fate][classes[row.label]] += 1
     return Dataset(

@@ -83,9 +83,9 @@ def check_the_first_run(server: Server) -> None:
     assert made["resource"]["prefect.resource.id"] == f"file://{version.parent}"
     lineage = {related["prefect.resource.id"] for related in made["related"]}
     assert {f"file://{server.folder / name}" for name in ("photos", "weights.npz")} <= lineage
-    (epoch,) = eventually(lambda: server.logs(run, "epoch 1: train loss"))
+    (line,) = eventually(lambda: server.logs(run, "Classes: hotdog, not_hotdog."))
     names = {str(task.id): task.name for task in server.client.read_task_runs()}
-    assert names[epoch["task_run_id"]] == "train output block"
+    assert names[line["task_run_id"]] == "prepare photos"
 
 
 def check_unchanged_data(server: Server) -> None:
