@@ -1,3 +1,4 @@
+import errno
 import json
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from writers import CLASSES, Files, encode, labelled_files, png, write_folder
 
-from cnn.data.datasets import Dataset
+from cnn.data.datasets import Dataset, Row, SplitWriter
 from cnn.data.images import decode, normalise
 from cnn.data.preparation import prepare
 from cnn.support.errors import UserError
@@ -89,3 +90,13 @@ def test_digest_is_of_the_content(tmp_path: Path) -> None:
     }
     digests = {prepared(tmp_path / change, changed).digest() for change, changed in changes.items()}
     assert len(digests | {digest}) == len(changes) + 1
+
+
+def test_full_disk_is_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(OSError, match="No space left"), SplitWriter(tmp_path / "a.parquet", ("a", "b")) as writer:
+        for number in range(100):
+            writer.add(Row(str(number), 0, "name", b"data"))
