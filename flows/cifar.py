@@ -4,13 +4,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from prefect.states import State
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
 from cnn.evaluation.comparison import Comparison
 from cnn.support.backend import choose_devices
-from cnn.support.references import Reference
 from flows import runs
 from flows.commandline import run_flow
 from flows.settings import CifarSettings
@@ -18,7 +15,7 @@ from tasks import evaluating, fetching, preparing, publishing, training
 
 
 @runs.flow(CifarSettings)
-def cifar(settings: CifarSettings) -> State[Reference]:
+def cifar(settings: CifarSettings) -> runs.End:
     """Small images in, the best of several networks out; each step is cached and shows in the Prefect UI."""
     place = runs.begin(settings)
     recipes, seed, store, mirror = settings.make_recipes(), settings.seed, place.store, place.mirror

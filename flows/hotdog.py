@@ -4,13 +4,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from prefect.states import State
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
 from cnn.networks.architectures import pretrained_network
 from cnn.support.backend import choose_devices
-from cnn.support.references import Reference
 from flows import runs
 from flows.commandline import run_flow
 from flows.settings import HotdogSettings
@@ -18,7 +15,7 @@ from tasks import evaluating, fetching, preparing, publishing, training
 
 
 @runs.flow(HotdogSettings)
-def hotdog(settings: HotdogSettings) -> State[Reference]:
+def hotdog(settings: HotdogSettings) -> runs.End:
     """Photos in, published classifier out; each step is cached and shows in the Prefect UI."""
     place = runs.begin(settings)
     recipe, seed, positive = settings.make_recipes(), settings.seed, settings.positive

@@ -28,8 +28,10 @@ from flows.pages import show_failure, show_outcome
 from flows.settings import MIRROR, FlowSettings, model_name
 
 Settings = TypeVar("Settings", bound=FlowSettings)
-#: A flow's function: settings in, its last state out, whose data refers to a model version.
-Steps = Callable[[Settings], State[Reference]]
+#: A flow's last state, whose data refers to a model version. Flows do not import Prefect before `tasks` has set it up.
+End = State[Reference]
+#: A flow's function: settings in, its last state out.
+Steps = Callable[[Settings], End]
 
 
 class _PlainOptional:

@@ -95,7 +95,7 @@ def test_names_that_prefect_makes_up_are_recognised() -> None:
 
 def test_prefect_is_imported_with_our_settings() -> None:
     code = (
-        "import flows.hotdog\nfrom prefect.settings import get_current_settings\n"
+        "import runpy\nrunpy.run_path('flows/hotdog.py')\nfrom prefect.settings import get_current_settings\n"
         "server = get_current_settings().server\n"
         "print(server.ephemeral.startup_timeout_seconds, server.analytics_enabled)"
     )
