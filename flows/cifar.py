@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from cnn.evaluation.comparison import Comparison
 from cnn.support.backend import choose_devices
-from flows import runs
+from flows import outcomes, runs
 from flows.commandline import run_flow
 from flows.settings import CifarSettings
 from tasks import evaluating, fetching, preparing, publishing, training
@@ -29,9 +29,8 @@ def cifar(settings: CifarSettings) -> runs.End:
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
     chooses_on_test = any(recipe.chooses_on_test for recipe in recipes.values())
     dataset = preparing.prepare(source, test_as_validation=chooses_on_test, store=store)
-    if settings.promote != "always":
-        publishing.check_source(dataset, data, place.models / name)
-    if outcome := runs.too_few_new(dataset, published, settings.min_new):
+    publishing.check_source(dataset, data, place.models / name, settings.promote)
+    if outcome := outcomes.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
     pixels = preparing.pack_pixels_of_each(stages, dataset, store)
     checkpoints, failures = training.train_architectures(stages, pixels, dataset, seed=seed, **where)
@@ -53,7 +52,7 @@ def cifar(settings: CifarSettings) -> runs.End:
         devices=devices,
     )
     runs.require_no_failures(failures, version)
-    return runs.end(runs.outcome(version, published), dataset)
+    return runs.end(outcomes.of_version(version, published), dataset)
 
 
 if __name__ == "__main__":

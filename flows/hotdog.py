@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from cnn.networks.architectures import pretrained_network
 from cnn.support.backend import choose_devices
-from flows import runs
+from flows import outcomes, runs
 from flows.commandline import run_flow
 from flows.settings import HotdogSettings
 from tasks import evaluating, fetching, preparing, publishing, training
@@ -30,9 +30,8 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
     dataset = preparing.prepare(source, test_as_validation=recipe.chooses_on_test, store=store)
     preparing.check_positive(dataset, positive)
-    if settings.promote != "always":
-        publishing.check_source(dataset, data, place.models / name)
-    if outcome := runs.too_few_new(dataset, published, settings.min_new):
+    publishing.check_source(dataset, data, place.models / name, settings.promote)
+    if outcome := outcomes.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
     weights = fetching.fetch_weights(chosen, settings.backbone, seed=seed, store=store, mirror=mirror)
     checkpoint = weights
@@ -53,7 +52,7 @@ def hotdog(settings: HotdogSettings) -> runs.End:
         promote=settings.promote,
         devices=devices,
     )
-    return runs.end(runs.outcome(version, published), dataset)
+    return runs.end(outcomes.of_version(version, published), dataset)
 
 
 if __name__ == "__main__":

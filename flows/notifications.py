@@ -12,13 +12,7 @@ from prefect.states import State
 from prefect.utilities.urls import url_for
 
 from cnn.support.errors import UserError
-
-#: What messages may be about → names of states of completed runs that have one; other ends always have one.
-ABOUT = {
-    "failures": frozenset[str](),
-    "changes": frozenset({"New champion", "Not promoted"}),
-    "everything": frozenset({"New champion", "Not promoted", "Unchanged", "Too few new images", "Skipped"}),
-}
+from flows.outcomes import Ending, is_news
 
 
 def hooks() -> dict[str, Any]:
@@ -44,8 +38,8 @@ def require_block(slug: str | None) -> None:
 
 def notify(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
     """Tell the block that the run's parameters name, if they name one, how the run ended."""
-    slug, about = flow_run.parameters.get("notify"), flow_run.parameters.get("notify_about", "failures")
-    if not slug or (state.is_completed() and state.name not in ABOUT[about]):
+    slug, news = flow_run.parameters.get("notify"), flow_run.parameters.get("notify_about", "failures")
+    if not slug or (state.is_completed() and not is_news(Ending(str(state.name)), news)):
         return
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(flow_run.id)  # its name may be newer than that of the one at hand

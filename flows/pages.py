@@ -11,31 +11,34 @@ from cnn.data.datasets import Dataset
 from cnn.publication.manifest import Manifest
 from cnn.publication.model_card import history_rows, markdown_table, metrics_rows
 from cnn.publication.publishing import MODEL_CARD_FILE
+from flows.outcomes import Outcome
 from tasks.steps import artifact_key
 
 #: Width of the UI's column of text, in px.
 _SHOWN_WIDTH = 1000
 
 
-def show_outcome(state: str, message: str, version: Path, dataset: Dataset) -> None:
-    """Show what came of a run, and the history of the model.
-
-    Args:
-        state: name of the run's last state.
-        version: the version that the run is about; its figures and card are shown if the run has published it.
-    """
-    name, manifest = version.parent.name, Manifest.open(version)
-    counts = [{"split": split} | {label: f"{count:,}" for label, count in counts.items()}
-              for split, counts in dataset.counts.items()]  # fmt: skip
-    parts = [message, f"Version: `{version}`"]
-    if state in ("New champion", "Not promoted"):
+def show_outcome(outcome: Outcome, dataset: Dataset) -> None:
+    """Show what came of a run, with figures and card of a version that it published, and the history of the model."""
+    version, name = outcome.version, outcome.version.parent.name
+    parts = [outcome.message, f"Version: `{version}`"]
+    if outcome.ending.published:
         card = (version / MODEL_CARD_FILE).read_text(encoding="utf-8")
         parts += [*(_figure(path) for path in sorted(version.glob("*.png"))), f"#{card}"]
     else:
+        manifest = Manifest.open(version)
         parts += [*manifest.lineage.notes, markdown_table(metrics_rows(manifest.metrics))]
-    parts += ["## Images this run looked at", markdown_table(counts), dataset.split_origin]
-    _show(name, f"{name}: {state}", parts)
+    parts += ["## Images this run looked at", markdown_table(_counts(dataset)), dataset.split_origin]
+    _show(name, f"{name}: {outcome.ending}", parts)
     create_table_artifact(history_rows(version.parent), artifact_key(name, "history"), f"All versions of {name}.")
+
+
+def _counts(dataset: Dataset) -> list[dict[str, str]]:
+    """Images of each class as table rows, one per split."""
+    return [
+        {"split": split} | {label: f"{count:,}" for label, count in of_split.items()}
+        for split, of_split in dataset.counts.items()
+    ]
 
 
 def show_failure(error: Exception, name: str) -> None:

@@ -18,12 +18,11 @@ from pydantic.json_schema import GetJsonSchemaHandler, JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from cnn.data.datasets import Dataset
-from cnn.publication.manifest import Manifest
-from cnn.publication.model_card import published_at
-from cnn.publication.versions import new_images, versions
+from cnn.publication.versions import versions
 from cnn.support.errors import UserError, describe_validation
 from cnn.support.references import Reference
 from flows import notifications, server
+from flows.outcomes import Ending, Outcome
 from flows.pages import show_failure, show_outcome
 from flows.settings import MIRROR, FlowSettings, model_name
 
@@ -62,7 +61,7 @@ def _documented(text: str | None, settings: type[FlowSettings]) -> str:
 def flow(settings: type[Settings]) -> Callable[[Steps[Settings]], Flow[..., Any]]:
     """A Prefect flow with a flat parameter for each field of ``settings``, from a function of these settings.
 
-    Its runs leave a page in the UI however they end, and tell those who asked for it.
+    A run leaves a page in the UI when it completes or a user's mistake ends it, and tells those who asked for it.
     """
 
     def decorate(steps: Steps[Settings]) -> Flow[..., Any]:
@@ -78,7 +77,6 @@ def flow(settings: type[Settings]) -> Callable[[Steps[Settings]], Flow[..., Any]
                 raise
 
         run.__signature__ = _flat(settings)  # type: ignore[attr-defined]
-        run.__annotations__ = {}
         run.__doc__ = _documented(steps.__doc__, settings)
         return prefect.flow(name=steps.__name__, flow_run_name=_run_name, **notifications.hooks())(run)
 
@@ -130,7 +128,7 @@ def _superseded() -> State[None] | None:
     """The end of a scheduled run that had to wait so long that the next one is due, too: one of them is enough."""
     if not server.later_scheduled_run():
         return None
-    return Completed(name="Skipped", message="A later scheduled run of this deployment is due already.")
+    return Completed(name=Ending.SKIPPED, message="A later scheduled run of this deployment is due already.")
 
 
 @dataclass(frozen=True)
@@ -159,44 +157,6 @@ def begin(settings: FlowSettings) -> Place:
     return Place(settings.store.absolute(), settings.models.absolute(), mirror)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a run: a state's name, a sentence, and the version that it is about."""
-
-    state: str
-    message: str
-    version: Path
-
-
-def too_few_new(dataset: Reference, published: list[Path], min_new: int) -> Outcome | None:
-    """The outcome of a run whose images are not worth a training; None if ``min_new`` or more are new.
-
-    New are those that the last of the ``published`` versions was not made from; without one, all are.
-    """
-    if not (published and min_new):
-        return None
-    last = published[-1]
-    new = new_images(Dataset.open(dataset.path), last)
-    if new >= min_new:
-        return None
-    found = f"New images since {last.parent.name} {last.name}: {new} of the {min_new} wanted."
-    return Outcome("Too few new images", f"{found} Nothing was trained or published.", last)
-
-
-def outcome(version: Reference, published: list[Path]) -> Outcome:
-    """What came of a run; ``published`` are the versions that there were when it began."""
-    manifest = Manifest.open(version.path)
-    name = f"{manifest.name} {manifest.version}"
-    if version.path in published:
-        made = f"{name} of {published_at(manifest)}"
-        if version.path == published[-1]:
-            return Outcome("Unchanged", f"Nothing has changed since {made}: nothing was published.", version.path)
-        found = f"{made} was made from this data and these settings: nothing was published."
-        return Outcome("Unchanged", found, version.path)
-    state, is_ = ("New champion", "is") if manifest.promoted else ("Not promoted", "is not")
-    return Outcome(state, f"{name} is published and {is_} the champion. {manifest.reason}", version.path)
-
-
 def require_no_failures(failures: dict[str, str], version: Reference) -> None:
     """End a run in which some architecture could not be trained, after the others have been published.
 
@@ -209,5 +169,5 @@ def require_no_failures(failures: dict[str, str], version: Reference) -> None:
 
 def end(outcome: Outcome, dataset: Reference) -> State[Reference]:
     """A flow's last state, after its page was shown; the flow's caller gets a reference to the version."""
-    show_outcome(outcome.state, outcome.message, outcome.version, Dataset.open(dataset.path))
-    return Completed(name=outcome.state, message=outcome.message, data=Reference.to(outcome.version))
+    show_outcome(outcome, Dataset.open(dataset.path))
+    return Completed(name=outcome.ending, message=outcome.message, data=Reference.to(outcome.version))

@@ -73,10 +73,8 @@ def _require_home() -> None:
     home = PREFECT_HOME.value()
     require_writable(home, "PREFECT_HOME")
     database = get_current_settings().server.database.connection_url
-    file = Path(database.get_secret_value().partition(":///")[2]) if database else home
-    if not file.is_file():  # the first start, or not SQLite
-        return
-    revision = _revision(file)
+    file = Path(database.get_secret_value().partition(":///")[2] if database else home / "prefect.db")
+    revision = _revision(file) if file.is_file() else None  # no file: the first start, or another kind of database
     if revision and not _is_known(revision):
         raise UserError(
             f"{file}: expected a database of Prefect {prefect.__version__} or earlier, found one of another version "

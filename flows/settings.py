@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -15,6 +15,7 @@ from cnn.support.files import require_writable
 from cnn.support.places import LONGEST_NAME, Folder, NameOrPath
 from cnn.training.hyperparameters import FromScratch, HeadStage, Recipe, Stage
 from cnn.training.recipes import RecipeName, cifar_recipe, hotdog_recipe
+from flows.outcomes import News
 from tasks.fetching import check_weights
 
 MIRROR = "HOTDOG_MIRROR"
@@ -48,7 +49,7 @@ class FlowSettings(BaseModel):
     notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
         None, description="Prefect notification block TYPE/NAME that gets a message when a run ends"
     )
-    notify_about: Literal["failures", "changes", "everything"] = Field(
+    notify_about: News = Field(
         "failures",
         description="failures: failed, crashed and cancelled runs; changes: new versions, too; everything: all runs",
     )

@@ -33,13 +33,13 @@ class ModelVersion(Reference):
         return best is not None and can_answer(best) and super().is_intact()
 
 
-def check_source(dataset: Reference, data: str, folder: Path) -> None:
-    """Refuse, before any training, data that is not what the champion in a model's folder was made from.
+def check_source(dataset: Reference, data: str, folder: Path, promote: Promotion) -> None:
+    """Refuse, before any training, other data than that of the champion in ``folder``, unless it is to be replaced.
 
     Raises:
         UserError: asks for another name.
     """
-    require_same_source(Dataset.open(dataset.path), source_of(data), standing_champion(folder))
+    require_same_source(Dataset.open(dataset.path), source_of(data), standing_champion(folder), promote)
 
 
 def source_of(data: str) -> str:

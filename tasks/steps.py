@@ -53,13 +53,11 @@ def _is_transient(task: Task[..., Any], run: TaskRun, state: State) -> bool:
     return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
-def step(
-    run_name: str | Callable[..., str], *, unkeyed: tuple[str, ...] = ()
-) -> Callable[[Callable[..., Result]], Task[..., Result]]:
+def step(run_name: str, *, unkeyed: tuple[str, ...] = ()) -> Callable[[Callable[..., Result]], Task[..., Result]]:
     """Make a function that returns a `Reference` a cached Prefect task.
 
     Args:
-        run_name: name of its runs; may hold the function's parameters in braces, or be a function of ``parameters``.
+        run_name: name of its runs; may hold the function's parameters in braces.
         unkeyed: names of parameters that do not decide the result.
     """
 

@@ -1,17 +1,19 @@
-"""Trained networks that may be published, small and made by hand, for the tests of several modules."""
+"""Trained networks that may be published, small and made by hand, and fixtures that test modules import."""
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
 from cnn.evaluation.report import evaluate
 from cnn.networks.architectures import NetworkConfig
 from cnn.networks.initializers import random_parameters
-from cnn.publication.manifest import Lineage
+from cnn.publication.manifest import Lineage, Manifest
 from cnn.publication.publishing import publish
 from cnn.training.checkpoints import Checkpoint, save_checkpoint
 from cnn.training.recipes import hotdog_recipe
@@ -57,3 +59,51 @@ def as_candidate(folder: Path, dataset: Dataset, trained: Checkpoint) -> Made:
     evaluate(folder / "checkpoint", dataset, folder / "report")
     lineage = Lineage.of(dataset, hotdog_recipe(), source="drawn")
     return Made(folder / "checkpoint", folder / "report", dataset, lineage)
+
+
+@pytest.fixture(scope="module")
+def hotdog(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A candidate of test F1 2/3: everything is a hotdog."""
+    return make_candidate(tmp_path_factory.mktemp("hotdog"), drawn_dataset, 0)
+
+
+@pytest.fixture(scope="module")
+def other(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A candidate of test F1 0: nothing is a hotdog."""
+    return make_candidate(tmp_path_factory.mktemp("other"), drawn_dataset, 1)
+
+
+@pytest.fixture(scope="module")
+def equal(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Another network with the same predictions as `hotdog`."""
+    return make_candidate(tmp_path_factory.mktemp("equal"), drawn_dataset, 0, bias=2)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def photos(tmp_path: Path, drawn: Path) -> Path:
+    """A copy of the drawn images that a test may change."""
+    return shutil.copytree(drawn, tmp_path / "photos")
+
+
+def edit(version: Path, **changes: object) -> None:
+    """Change a published manifest."""
+    manifest = Manifest(**dict(Manifest.open(version)) | changes)
+    manifest.save(version)
+
+
+def measure_f1(version: Path, f1: float) -> None:
+    """Change the test F1 that a version says it has."""
+    metrics = Manifest.open(version).metrics
+    edit(version, metrics=metrics | {"test": metrics["test"].model_copy(update={"f1": f1})})
+
+
+def flip_bit(file: Path) -> None:
+    """Alter one bit in the middle of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)

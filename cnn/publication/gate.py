@@ -39,7 +39,7 @@ class Decision:
     reason: str
 
 
-def require_same_source(dataset: Dataset, place: str, best: Path | None) -> None:
+def require_same_source(dataset: Dataset, place: str, best: Path | None, promote: Promotion) -> None:
     """Refuse data that is not what ``best``, the champion, was made from: two sources may have the same name.
 
     A source at another place is the same if it has the same classes and an image in common: it was moved or copied.
@@ -50,7 +50,7 @@ def require_same_source(dataset: Dataset, place: str, best: Path | None) -> None
     Raises:
         UserError: asks for another name.
     """
-    if best is None:
+    if best is None or promote == "always":
         return
     manifest = Manifest.open(best)
     former, classes = manifest.lineage.data.place, manifest.classes

@@ -86,8 +86,7 @@ def _publish(candidate: Candidate, digest: str, folder: Path, promote: Promotion
     best = restore_champion(folder)
     version = _published_before(candidate, digest, folder, promote)
     if version is None:
-        if promote != "always":
-            require_same_source(candidate.dataset, candidate.lineage.data.place, best)
+        require_same_source(candidate.dataset, candidate.lineage.data.place, best, promote)
         decision = decide(candidate, folder, best, promote, devices)
         version = _write_version(candidate, folder, digest, decision)
     newer = best is None or version_number(version) > version_number(best)

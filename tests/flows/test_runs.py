@@ -18,7 +18,8 @@ from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 from cnn.support.references import Reference
 from flows.hotdog import hotdog
-from flows.runs import Outcome, Place, _is_generated, outcome, require_no_failures, too_few_new
+from flows.outcomes import Ending, Outcome, of_version, too_few_new
+from flows.runs import Place, _is_generated, require_no_failures
 from flows.settings import HotdogSettings
 
 ROOT = Path(__file__).parents[2]
@@ -39,21 +40,23 @@ def test_outcome_says_what_was_published(better: Made, worse: Made, tmp_path: Pa
     name, published = place.model("drawn", "food")
     assert (name, published) == ("food", [])
     first = Reference.to(better.publish(tmp_path))
-    assert outcome(first, published) == Outcome(
-        "New champion",
+    assert of_version(first, published) == Outcome(
+        Ending.NEW_CHAMPION,
         "food v0001 is published and is the champion. There was no champion to compare with.",
         first.path,
     )
     published = place.model("drawn", "food")[1]
-    unchanged = outcome(first, published)
-    assert unchanged.state == "Unchanged" and unchanged.message.startswith("Nothing has changed since food v0001 of 20")
+    unchanged = of_version(first, published)
+    assert unchanged.ending == Ending.UNCHANGED and unchanged.message.startswith(
+        "Nothing has changed since food v0001 of 20"
+    )
     second = Reference.to(worse.publish(tmp_path))
-    found = outcome(second, published)
-    assert found.state == "Not promoted"
+    found = of_version(second, published)
+    assert found.ending == Ending.NOT_PROMOTED
     assert found.message.startswith("food v0002 is published and is not the champion. Worse than the")
     published = place.model("drawn", "food")[1]
     assert published == list(versions(tmp_path / "food"))
-    assert "was made from this data and these settings: nothing was published" in outcome(first, published).message
+    assert "was made from this data and these settings: nothing was published" in of_version(first, published).message
 
 
 def test_too_few_new_images_are_counted(better: Made, drawn_dataset: Dataset, tmp_path: Path) -> None:
@@ -61,7 +64,7 @@ def test_too_few_new_images_are_counted(better: Made, drawn_dataset: Dataset, tm
     assert too_few_new(dataset, [], 5) is None  # the first version is of new images only
     assert too_few_new(dataset, [version], 0) is None
     assert too_few_new(dataset, [version], 1) == Outcome(
-        "Too few new images",
+        Ending.TOO_FEW_NEW,
         "New images since food v0001: 0 of the 1 wanted. Nothing was trained or published.",
         version,
     )
