@@ -32,7 +32,7 @@ from benchmarks.arithmetic import arithmetic_alone, multiply_adds_per_second
 from benchmarks.cifar_runs import AS_WRITTEN, Run, table
 from benchmarks.harness import describe_conditions, parse, working_folder
 from cnn.data.datasets import Dataset
-from cnn.data.images import decode
+from cnn.data.decoding import decode
 from cnn.data.preparation import prepare
 from cnn.evaluation.classifier import Classifier
 from cnn.evaluation.predictions import predict_split

@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.harness import describe_conditions, parse, working_folder
 from cnn.data.datasets import Dataset
-from cnn.data.images import CROP, decode, resize_short
+from cnn.data.decoding import decode
+from cnn.data.images import CROP, resize_short
 from cnn.data.preparation import prepare
 from cnn.evaluation.report import CROSS_VALIDATION
 from cnn.networks.architectures import squeezenet

@@ -10,16 +10,18 @@ from shutil import rmtree
 
 from PIL import Image
 
-from cnn.data.images import NotAnImageError, center_view
-from cnn.data.sources import image_files
+from cnn.data.decoding import NotAnImageError
+from cnn.data.images import center_view
+from cnn.data.sources.source import MAX_BYTES
 from cnn.data.transfers import FAILURES, describe_failure, download, is_url
-from cnn.evaluation.classifier import MAX_FILE_BYTES, open_image
+from cnn.evaluation.classifier import open_image
 from cnn.evaluation.plots import save_figure, seen_by_network
 from cnn.publication.champions import find_champion
 from cnn.publication.versions import load_version
 from cnn.support.commandline import run
 from cnn.support.errors import UserError
 from cnn.support.files import folder_size, read_file
+from cnn.support.listing import visible_files
 from cnn.support.parallel import in_groups, ordered_map
 from cnn.support.places import given_path
 from cnn.support.store import unreachable
@@ -95,7 +97,7 @@ def _places(arguments: Sequence[str]) -> Iterator[_Place]:
 def _local(path: Path, argument: str) -> Iterator[_Place]:
     """A file, or those in a folder."""
     try:
-        names = image_files(path) if path.is_dir() else None
+        names = visible_files(path) if path.is_dir() else None
     except OSError as error:
         yield _Place(argument, f"cannot be read: {describe_failure(error)}")
         return
@@ -111,9 +113,9 @@ def _open(place: _Place) -> tuple[str, Image.Image | None, str]:
         return place.name, None, f"{place.name}: {place.problem}."
     try:
         if is_url(place.name):
-            data = download(place.name, limit=MAX_FILE_BYTES, seconds=_SECONDS_PER_ADDRESS)
+            data = download(place.name, limit=MAX_BYTES, seconds=_SECONDS_PER_ADDRESS)
         else:
-            data = read_file(Path(place.name), MAX_FILE_BYTES)
+            data = read_file(Path(place.name), MAX_BYTES)
         return place.name, open_image(data), ""
     except NotAnImageError as error:
         return place.name, None, f"{place.name}: {error}; expected an image."

@@ -13,6 +13,7 @@ from cnn.networks.weights import read_weights
 from cnn.support.errors import UserError
 from cnn.support.listing import mark_as_cache
 from cnn.support.references import Reference
+from cnn.support.store import DOWNLOADS
 from cnn.training.checkpoints import save_parameters
 from tasks.steps import step
 
@@ -29,8 +30,8 @@ logger = logging.getLogger("cnn.fetching")
 
 def _downloads(store: Path, name: str) -> Path:
     """Where the files of a catalog entry are kept; no photos, should the store lie among some."""
-    mark_as_cache(store / "downloads")
-    return store / "downloads" / name
+    mark_as_cache(store / DOWNLOADS)
+    return store / DOWNLOADS / name
 
 
 def choose_data(data: str, store: Path, mirror: str | None) -> str:

@@ -66,9 +66,8 @@ def _probe_one(address: str) -> DownloadError | None:
         with request(address) as response:
             return None if response.ok else _rejection(response)
     except FAILURES as error:
-        return DownloadError(
-            describe_failure(error), transient=not isinstance(error, ValueError)
-        )  # an invalid address is one
+        is_invalid = isinstance(error, ValueError)
+        return DownloadError(describe_failure(error), transient=not is_invalid)
 
 
 def probe(candidates: Iterable[str]) -> dict[str, DownloadError | None]:

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
 
-from cnn.data.decoding import NotAnImageError as NotAnImageError  # for who works with images, decoding is part of it
-from cnn.data.decoding import decode as decode
 from cnn.data.decoding import decoded, is_one_colour, orientation_of, pixel_digest
 
 #: What the network takes: CROP × CROP px, cut from an image whose shorter side is SHORT_SIDE px.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnn.data.datasets import REPORT, Conflict, Dataset, Duplicate, LeftOut, Row, SplitWriter, read_rows
-from cnn.data.images import Kept, NotAnImageError, keep
+from cnn.data.decoding import NotAnImageError
+from cnn.data.images import Kept, keep
 from cnn.data.similarity import DifferenceHash, Item, difference_hash, near_siblings
 from cnn.data.sources import SPLITS, Source, SourceImage, open_source
 from cnn.data.splits import Division, Fate, Found, conflict, exact_conflicts

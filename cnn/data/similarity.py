@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn.data.images import decode
+from cnn.data.decoding import decode
 
 #: Two images are nearly the same if their hashes differ in no more bits, and their mean values, 0…255, by no more.
 MAX_BITS, MAX_BRIGHTNESS = 24, 8.0

@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn.data.images import Preprocessing, center_view, decode, normalise, to_tensor
+from cnn.data.decoding import decode
+from cnn.data.images import Preprocessing, center_view, normalise, to_tensor
+from cnn.data.sources.source import MAX_BYTES
 from cnn.networks.running import Runner, with_parameters
 from cnn.support.backend import CPU, Devices
 from cnn.support.files import read_file
 from cnn.training.checkpoints import Checkpoint
-
-#: A larger file, or a longer answer of a server, is not read as an image.
-MAX_FILE_BYTES = 1 << 27
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -62,6 +61,6 @@ class Classifier:
             NotAnImageError: the file's bytes cannot be decoded.
             OSError: it is no file, too large a one, or cannot be read.
         """
-        opened = image if isinstance(image, Image.Image) else open_image(read_file(Path(image), MAX_FILE_BYTES))
+        opened = image if isinstance(image, Image.Image) else open_image(read_file(Path(image), MAX_BYTES))
         (probabilities,) = self.predict([center_view(opened, self.preprocessing)])
         return dict(zip(self.classes, map(float, probabilities), strict=True))

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cnn.data.datasets import Dataset
-from cnn.data.images import center_view, decode
+from cnn.data.decoding import decode
+from cnn.data.images import center_view
 from cnn.evaluation.classifier import Classifier
 from cnn.support.parallel import ordered_map
 from cnn.support.progress import track

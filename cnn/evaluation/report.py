@@ -11,7 +11,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from cnn.data.datasets import Dataset
-from cnn.data.images import Preprocessing, center_view, decode
+from cnn.data.decoding import decode
+from cnn.data.images import Preprocessing, center_view
 from cnn.evaluation.classifier import Classifier
 from cnn.evaluation.outlook import Outlook
 from cnn.evaluation.plots import (

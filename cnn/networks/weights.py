@@ -94,6 +94,7 @@ class _Reader:
         return values
 
     def read(self) -> dict[str, NDArray[np.float32]]:
+        """The tensors by structural name."""
         tensors = read_tensors(self._path)
         names = self._names_in_file(tensors)
         output = [tensors[names[each]] for each in self._shapes if each.startswith("output.") and each in names]

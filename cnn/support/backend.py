@@ -110,9 +110,7 @@ mx: Any = _LazyMXNet()
 
 def structural_parameters(block: Network) -> dict[str, Any]:
     """A Gluon block's parameters by their place in it: ``features.0.weight`` …"""
-    if hasattr(block, "_collect_params_with_prefix"):
-        return block._collect_params_with_prefix()
-    return dict(block.collect_params())  # MXNet 2.0 has no other names
+    return block._collect_params_with_prefix()
 
 
 def gpu_capabilities() -> list[tuple[int, int]]:

@@ -14,19 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from cnn.support.errors import NO_SPACE, UserError
-from cnn.support.listing import visible_files
+from cnn.support.listing import special_kind, visible_files
 
 #: How the names of temporary files and folders end; they begin with a dot.
 _TEMPORARY = ".tmp"
 #: What the system, or `read_file`, says of a path at which there is no file that can be read.
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EFBIG)
-_KINDS = {
-    stat.S_ISDIR: "a folder",
-    stat.S_ISFIFO: "a named pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
-}
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
@@ -50,10 +43,8 @@ def read_file(path: Path, limit: int) -> bytes:
     Raises:
         OSError: it is no file, holds more than ``limit`` bytes, or cannot be read.
     """
-    mode = path.stat().st_mode  # of what a link leads to
-    if not stat.S_ISREG(mode):
-        kind = next((kind for is_kind, kind in _KINDS.items() if is_kind(mode)), "something else")
-        raise OSError(errno.EINVAL, f"it is {kind} and not a file", str(path))
+    if not stat.S_ISREG(path.stat().st_mode):  # of what a link leads to
+        raise OSError(errno.EINVAL, f"it is {special_kind(path) or 'a folder'} and not a file", str(path))
     with path.open("rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:

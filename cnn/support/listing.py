@@ -22,7 +22,12 @@ SYSTEM_NAMES = frozenset(
 #: A folder with this file in it is a cache that can be made again (https://bford.info/cachedir/).
 CACHE_TAG = "CACHEDIR.TAG"
 _SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
-_SPECIAL = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+_SPECIAL = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class Listing(NamedTuple):
@@ -65,7 +70,7 @@ def list_files(folder: Path) -> Listing:
     for here, names in _walk(folder, listing.skipped):
         for name in names:
             relative = (here / name).relative_to(folder).as_posix()
-            if kind := _special(here / name):
+            if kind := special_kind(here / name):
                 listing.special[relative] = f"{kind}, not a file"
             else:
                 listing.files.append(relative)
@@ -98,7 +103,7 @@ def _walk(folder: Path, skipped: dict[str, str]) -> Iterator[tuple[Path, list[st
 
 def _own_or_cache(folder: Path, files: list[str]) -> str:
     """Why a folder with these files in it holds no photos of the user; empty if it may."""
-    if CACHE_TAG in files and not _special(folder / CACHE_TAG):
+    if CACHE_TAG in files and not special_kind(folder / CACHE_TAG):
         with (folder / CACHE_TAG).open("rb") as file:
             if file.read(len(_SIGNATURE)) == _SIGNATURE:
                 return f"a cache, as its {CACHE_TAG} says"
@@ -106,8 +111,8 @@ def _own_or_cache(folder: Path, files: list[str]) -> str:
     return "a model that was published" if is_version or "champion.json" in files else ""
 
 
-def _special(path: Path) -> str:
-    """What a path leads to if it is neither a file nor missing: a pipe, a socket or a device."""
+def special_kind(path: Path) -> str:
+    """What a path leads to if that is a pipe, a socket or a device; empty if it is not, or is missing."""
     try:
         return _SPECIAL.get(stat.S_IFMT(path.stat().st_mode), "")
     except FileNotFoundError:

@@ -14,7 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cnn.data.datasets import Dataset, Row
-from cnn.data.images import decode, to_tensor
+from cnn.data.decoding import decode
+from cnn.data.images import to_tensor
 from cnn.data.images import views as image_views
 from cnn.networks.running import Runner, initialise, set_parameters
 from cnn.support.backend import CPU, Devices, Network, mx

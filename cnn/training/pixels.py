@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.data.datasets import Dataset, Row
-from cnn.data.images import Pixels, Preprocessing, center_view, decode, scale
+from cnn.data.decoding import decode
+from cnn.data.images import Pixels, Preprocessing, center_view, scale
 from cnn.support.backend import mx
 from cnn.support.files import atomic_folder
 from cnn.support.parallel import ordered_map

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from cnn.data.datasets import Dataset, Row
-from cnn.data.images import CROP, MEAN, STD, decode, resize_short
+from cnn.data.decoding import decode
+from cnn.data.images import CROP, MEAN, STD, resize_short
 from cnn.support.backend import mx, physical_cores
 from cnn.support.files import atomic_file, atomic_folder
 from cnn.support.parallel import ordered_map

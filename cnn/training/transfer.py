@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnn.data.datasets import Dataset
-from cnn.data.images import CROP, center_view, decode, to_tensor
+from cnn.data.decoding import decode
+from cnn.data.images import CROP, center_view, to_tensor
 from cnn.networks.architectures import squeezenet
 from cnn.networks.running import compile_network, initialise, parameters, set_parameters
 from cnn.support.backend import CPU, Devices, Network, mx, structural_parameters
@@ -70,12 +71,12 @@ def _continued(
     start: Checkpoint, classes: tuple[str, ...], values: Arrays, rows: list[Epoch], timings: list[Timing], kept: int
 ) -> Checkpoint:
     """What a training from a checkpoint ended with (`train`), with its history continued."""
-    number = 1 + max((int(row["stage"]) for row in start.history), default=int(bool(start.path)))
+    earlier = max((int(row["stage"]) for row in start.history), default=1 if start.path else 0)  # a head has no epochs
     return replace(
         start,
         classes=classes,
         parameters=values,
-        history=(*start.history, *({"stage": number, **row} for row in rows)),
+        history=(*start.history, *({"stage": earlier + 1, **row} for row in rows)),
         timings=(*start.timings, *timings),
         kept=len(start.history) + kept,
         held_out={},

@@ -229,7 +229,7 @@ def test_server_that_drips_is_given_up(
 
 
 def test_answer_without_an_end_is_refused(models: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cnn.__main__, "MAX_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(cnn.__main__, "MAX_BYTES", 1 << 20)
     with pytest.raises(UserError, match=r"/endless: cannot be read: it is larger than 1 MiB\."):
         main(["classify", "--models", str(models), f"http://{address}/endless"])
 

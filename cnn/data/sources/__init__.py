@@ -12,9 +12,9 @@ from cnn.data.sources.records import RecordSource
 from cnn.data.sources.source import SPLITS, Source, SourceImage, readable
 from cnn.data.sources.zips import ZipSource
 from cnn.support.errors import UserError
-from cnn.support.listing import visible_files as image_files
+from cnn.support.listing import visible_files
 
-__all__ = ["FORMATS", "SPLITS", "Source", "SourceImage", "image_files", "open_source"]
+__all__ = ["FORMATS", "SPLITS", "Source", "SourceImage", "open_source"]
 
 #: All formats; the first one that matches a path is taken.
 FORMATS: tuple[type[Source], ...] = (CifarSource, ParquetSource, RecordSource, ZipSource, FolderSource)
@@ -37,7 +37,7 @@ def open_source(path: str | Path) -> Source:
     """
     path = Path(path)
     with readable(path):
-        names = image_files(path) if path.is_dir() else [path.name] if path.is_file() else []
+        names = visible_files(path) if path.is_dir() else [path.name] if path.is_file() else []
         for format_ in (FolderSource,) if path.is_dir() and holds_class_folders(names) else FORMATS:
             if format_.matches(path, names):
                 return format_(path)

@@ -10,26 +10,11 @@ from pathlib import PurePosixPath
 MAX_DEPTH = 16
 _SHOWN = 8  # folders that a description lists
 _SUFFIXES = frozenset(
-    (
-        *(
-            ".jpg",
-            ".jpeg",
-            ".jpe",
-            ".jfif",
-            ".pjpeg",
-            ".png",
-            ".apng",
-            ".webp",
-            ".gif",
-            ".bmp",
-            ".dib",
-            ".tif",
-            ".tiff",
-        ),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"),
-        *(".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl", ".ico", ".icns", ".svg", ".psd", ".xcf", ".tga", ".eps"),
-        *(".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"),
-    )
+    """
+    .jpg .jpeg .jpe .jfif .pjpeg .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .jp2 .j2k
+    .jpx .jpf .j2c .jpc .avif .avifs .heic .heif .hif .jxl .ico .icns .svg .psd .xcf .tga .eps .dng .cr2 .cr3
+    .nef .nrw .arw .orf .rw2 .raf .pef .srw
+    """.split()  # noqa: SIM905  (a list of strings would be a line each)
 )
 
 

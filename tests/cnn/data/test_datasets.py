@@ -8,7 +8,8 @@ import pytest
 from writers import CLASSES, Files, encode, labelled_files, png, write_folder
 
 from cnn.data.datasets import Dataset, Row, SplitWriter
-from cnn.data.images import decode, normalise
+from cnn.data.decoding import decode
+from cnn.data.images import normalise
 from cnn.data.preparation import prepare
 from cnn.support.errors import UserError
 

@@ -179,7 +179,8 @@ def test_nothing_is_printed(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from cnn.data.images import NotAnImageError, normalise
+from cnn.data.decoding import NotAnImageError
+from cnn.data.images import normalise
 for path in sys.argv[1:]:
     try:
         normalise(Path(path).read_bytes())

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from writers import encode, noise, png
 
+from cnn.data.decoding import NotAnImageError, decode
 from cnn.data.images import (
     CROP,
     KEPT_SHORT_SIDE,
     PHOTO,
-    NotAnImageError,
     Preprocessing,
     center_view,
-    decode,
     normalise,
     random_view,
     scale,

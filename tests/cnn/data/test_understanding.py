@@ -34,7 +34,7 @@ def test_pipes_are_left_out_and_listed(tmp_path: Path) -> None:
     (tmp_path / "photos/hotdog/zero.png").symlink_to("/dev/zero")
     dataset = prepare(tmp_path / "photos", tmp_path / "dataset")
     assert {each.name: each.reason for each in dataset.left_out} == {
-        "hotdog/pipe.png": "a pipe, not a file",
+        "hotdog/pipe.png": "a named pipe, not a file",
         "hotdog/zero.png": "a device, not a file",
     }
     assert sum(dataset.counts["train"].values()) >= 12

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn.data.images import NotAnImageError, Preprocessing
+from cnn.data.decoding import NotAnImageError
+from cnn.data.images import Preprocessing
 from cnn.evaluation.classifier import Classifier
 from cnn.networks.running import Runner, initialise
 from cnn.support.backend import mx

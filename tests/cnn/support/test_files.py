@@ -20,8 +20,8 @@ from cnn.support.files import (
     folder_size,
     locked,
     require_writable,
-    visible_files,
 )
+from cnn.support.listing import visible_files
 from cnn.support.text import printable
 
 ROOT = Path(__file__).parents[3]

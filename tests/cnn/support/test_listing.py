@@ -36,7 +36,7 @@ def test_pipes_sockets_and_devices_are_said_and_never_opened(tmp_path: Path) -> 
         server.bind(str(tmp_path / "a/s.png"))
         files, special, skipped = list_files(tmp_path / "a")
     assert (files, skipped) == (["1.png"], {})
-    pipe, device = "a pipe, not a file", "a device, not a file"
+    pipe, device = "a named pipe, not a file", "a device, not a file"
     assert special == {
         **{"pipe.png": pipe, "link.png": pipe, "null.png": device, "zero.png": device},
         "s.png": "a socket, not a file",

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from cnn.data.datasets import Dataset
-from cnn.data.images import PHOTO, Preprocessing, center_view, decode, to_tensor
+from cnn.data.decoding import decode
+from cnn.data.images import PHOTO, Preprocessing, center_view, to_tensor
 from cnn.training.batches import Batch, Batches
 from cnn.training.hyperparameters import Augmentation, FromScratch, ImageStage
 from cnn.training.pixels import PixelBatches

@@ -12,7 +12,8 @@ from writers import flip
 
 import cnn.training.features
 from cnn.data.datasets import Dataset
-from cnn.data.images import center_view, decode, to_tensor
+from cnn.data.decoding import decode
+from cnn.data.images import center_view, to_tensor
 from cnn.networks.architectures import squeezenet
 from cnn.networks.running import initialise, set_parameters
 from cnn.support.backend import CPU, Devices, mx

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnn.data.datasets import Dataset
-from cnn.data.images import Preprocessing, center_view, decode, scale
+from cnn.data.decoding import decode
+from cnn.data.images import Preprocessing, center_view, scale
 from cnn.training.hyperparameters import FromScratch
 from cnn.training.pixels import PixelBatches, pack_pixels
 

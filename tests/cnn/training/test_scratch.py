@@ -10,7 +10,8 @@ from learners import assert_same, make_fresh_learner
 from PIL import Image
 
 from cnn.data.datasets import Dataset
-from cnn.data.images import Preprocessing, decode, to_tensor
+from cnn.data.decoding import decode
+from cnn.data.images import Preprocessing, to_tensor
 from cnn.evaluation.classifier import Classifier
 from cnn.networks.architectures import ARCHITECTURES, Architecture
 from cnn.networks.running import parameters

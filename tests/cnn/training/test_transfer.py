@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cnn.data.datasets import Dataset
-from cnn.data.images import center_view, decode, to_tensor
+from cnn.data.decoding import decode
+from cnn.data.images import center_view, to_tensor
 from cnn.data.preparation import prepare
 from cnn.networks.architectures import PRETRAINED, NetworkConfig, pretrained_network
 from cnn.networks.initializers import random_parameters

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pytest
 from writers import CLASSES, Files, labelled_files, png, write_folder, write_parquet, write_records, write_zip
 
-from cnn.data.sources import FORMATS, Source, image_files, open_source
+from cnn.data.sources import FORMATS, Source, open_source
 from cnn.data.sources.folders import FolderSource
 from cnn.data.sources.parquet import ParquetSource
 from cnn.data.sources.records import RecordSource
 from cnn.data.sources.zips import ZipSource
 from cnn.support.errors import UserError
+from cnn.support.listing import visible_files
 
 
 def as_folder(place: Path, files: Files) -> Path:
@@ -133,7 +134,7 @@ def test_hidden_and_system_files_are_skipped(tmp_path: Path) -> None:
     files = {f"a/{name}": b"" for name in (".DS_Store", "Thumbs.db", "._1.png", ".cache/x.png")}
     write_folder(tmp_path, {**files, "__MACOSX/a/1.png": b"", "a/1.png": b"a", "b/notes.txt": b"b"})
     assert [image.name for image in open_source(tmp_path).images()] == ["a/1.png", "b/notes.txt"]
-    assert image_files(tmp_path) == ["a/1.png", "b/notes.txt"]
+    assert visible_files(tmp_path) == ["a/1.png", "b/notes.txt"]
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
