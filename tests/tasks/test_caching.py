@@ -74,6 +74,7 @@ def test_adapters_and_support_change_no_key(code: Path, changed: Compute) -> Non
         for path in (code / folder).glob("*.py"):
             act(path)
     act(code / "cnn" / "__main__.py")
+    act(code / "cnn" / "commands" / "classify.py")
     assert changed() == set()
 
 

@@ -14,8 +14,9 @@ import pytest
 from candidates import make_candidate
 from PIL import Image
 
-import cnn.__main__
+import cnn
 from cnn.__main__ import main
+from cnn.commands import classify
 from cnn.data.datasets import Dataset
 from cnn.data.sample import draw
 from cnn.support.errors import UserError
@@ -190,7 +191,7 @@ def test_addresses_are_taken_as_they_are(models: Path, address: str, capsys: pyt
     assert classified(models, capsys, *urls) == urls
     asked, agents = zip(*Handler.seen, strict=True)
     assert {"/image/w_400,h_300/x.jpg", "/image", "/image/2"} <= set(asked) and len(asked) == len(urls)
-    version = Path(cnn.__main__.__file__).parents[1].joinpath("pyproject.toml").read_text(encoding="utf-8")
+    version = Path(cnn.__file__).parents[1].joinpath("pyproject.toml").read_text(encoding="utf-8")
     for agent in agents:
         name, _, number = agent.split()[0].partition("/")
         assert name == "hotdog-pipeline" and f'version = "{number}"' in version
@@ -222,14 +223,14 @@ def test_wrong_address_does_not_stop_the_others(
 def test_server_that_drips_is_given_up(
     models: Path, address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(cnn.__main__, "_SECONDS_PER_ADDRESS", 0.5)
+    monkeypatch.setattr(classify, "_SECONDS_PER_ADDRESS", 0.5)
     with pytest.raises(UserError, match=f"{path}: cannot be read: no response in time"):
         main(["classify", "--models", str(models), f"http://{address}{path}", f"http://{address}/image"])
     assert "/image: hotdog (" in capsys.readouterr().out
 
 
 def test_answer_without_an_end_is_refused(models: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cnn.__main__, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(classify, "MAX_BYTES", 1 << 20)
     with pytest.raises(UserError, match=r"/endless: cannot be read: it is larger than 1 MiB\."):
         main(["classify", "--models", str(models), f"http://{address}/endless"])
 

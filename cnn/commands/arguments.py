@@ -1,0 +1,38 @@
+"""What the commands of the command line share: how one is added, paths, and which model is meant."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cnn.support.places import given_path
+
+#: To which a command is added: ``ArgumentParser.add_subparsers()``.
+Commands = Any
+
+
+def add_command(
+    commands: Commands, name: str, does: str, run: Callable[[argparse.Namespace], None]
+) -> argparse.ArgumentParser:
+    """A command that calls ``run`` with what was given; ``does`` says what it does."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=does, description=does, allow_abbrev=False)
+    command.set_defaults(run=run)
+    return command
+
+
+def add_model(command: argparse.ArgumentParser) -> None:
+    """The arguments that say which model is meant."""
+    command.add_argument("--name", help="which model; default: the only one, or hotdog")
+    command.add_argument("--models", type=as_path, default=Path("artifacts"), help="folder of published models")
+
+
+def as_path(text: str) -> Path:
+    """A as_path that was given as an argument.
+
+    Raises:
+        ArgumentTypeError: it cannot be a as_path.
+    """
+    try:
+        return given_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from error

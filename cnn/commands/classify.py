@@ -1,0 +1,130 @@
+"""``python -m cnn classify``: the class of images, answered by a published model."""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from cnn.commands.arguments import Commands, add_command, add_model, as_path
+from cnn.data.decoding import NotAnImageError
+from cnn.data.images import center_view
+from cnn.data.sources.source import MAX_BYTES
+from cnn.data.transfers import FAILURES, describe_failure, download, is_url
+from cnn.evaluation.classifier import open_image
+from cnn.evaluation.plots import save_figure, seen_by_network
+from cnn.publication.champions import find_champion
+from cnn.publication.versions import load_version
+from cnn.support.errors import UserError
+from cnn.support.files import read_file
+from cnn.support.listing import visible_files
+from cnn.support.parallel import in_groups, ordered_map
+from cnn.support.text import printable
+
+_SECONDS_PER_ADDRESS = 60.0
+_IMAGES_AT_ONCE = 16
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the command line."""
+    command = add_command(commands, "classify", "print the class and the probabilities of images", _run)
+    command.add_argument("images", nargs="+", help="image files, http(s) addresses, or folders of images")
+    add_model(command)
+    command.add_argument("--json", action="store_true", help="print one JSON object per image")
+    command.add_argument("--plot", type=as_path, help="save the (first) image and what the network sees of it, as PNG")
+
+
+def _run(given: argparse.Namespace) -> None:
+    classify(given.images, models=given.models, name=given.name, as_json=given.json, plot=given.plot)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A file or an address that may be an image, or why there is nothing to open."""
+
+    name: str
+    problem: str = ""
+
+
+def _places(arguments: Sequence[str]) -> Iterator[_Place]:
+    for argument in arguments:
+        if not argument:
+            yield _Place(argument, "an empty name: expected a file, an address or a folder")
+        elif is_url(argument):
+            yield _Place(argument)
+        else:
+            yield from _local(Path(argument), argument)
+
+
+def _local(path: Path, argument: str) -> Iterator[_Place]:
+    """A file, or those in a folder."""
+    try:
+        names = visible_files(path) if path.is_dir() else None
+    except OSError as error:
+        yield _Place(argument, f"cannot be read: {describe_failure(error)}")
+        return
+    if names is None:
+        yield _Place(argument)
+    else:
+        yield from (_Place(str(path / name)) for name in names)
+
+
+def _open(place: _Place) -> tuple[str, Image.Image | None, str]:
+    """An image by its place, or why it cannot be opened."""
+    if place.problem:
+        return place.name, None, f"{place.name}: {place.problem}."
+    try:
+        if is_url(place.name):
+            data = download(place.name, limit=MAX_BYTES, seconds=_SECONDS_PER_ADDRESS)
+        else:
+            data = read_file(Path(place.name), MAX_BYTES)
+        return place.name, open_image(data), ""
+    except NotAnImageError as error:
+        return place.name, None, f"{place.name}: {error}; expected an image."
+    except (OSError, *FAILURES) as error:
+        return place.name, None, f"{place.name}: cannot be read: {describe_failure(error)}."
+
+
+def _caption(probabilities: dict[str, float]) -> str:
+    """The most probable class, and the probability of each.
+
+    >>> _caption({"cat": 0.25, "dog": 0.75})
+    'dog (cat 25.0%, dog 75.0%)'
+    """
+    predicted = max(probabilities, key=probabilities.__getitem__)
+    return f"{predicted} ({', '.join(f'{label} {share:.1%}' for label, share in probabilities.items())})"
+
+
+def _line(place: str, probabilities: dict[str, float], as_json: bool) -> str:
+    if as_json:
+        predicted = max(probabilities, key=probabilities.__getitem__)
+        return json.dumps({"image": place, "class": predicted, "probabilities": probabilities})
+    return printable(f"{place}: {_caption(probabilities)}")
+
+
+def classify(
+    images: Sequence[str], *, models: Path, name: str | None = None, as_json: bool = False, plot: Path | None = None
+) -> None:
+    """Print a prediction for each image: of files, of http(s) addresses, and of all files in folders.
+
+    Raises:
+        UserError: some could not be read; the others have been classified.
+    """
+    classifier = load_version(find_champion(models, name))
+    failures, places = [], list(_places(images))
+    if not places:
+        raise UserError(f"{', '.join(images)}: there are no files; name images or a folder of them.")
+    for group in in_groups(ordered_map(_open, places), _IMAGES_AT_ONCE):
+        failures += [reason for _, image, reason in group if image is None]
+        opened = [(place, image, center_view(image, classifier.preprocessing)) for place, image, _ in group if image]
+        predictions = classifier.predict(crop for _, _, crop in opened)
+        for (place, image, crop), shares in zip(opened, predictions, strict=True):
+            probabilities = dict(zip(classifier.classes, map(float, shares), strict=True))
+            print(_line(place, probabilities, as_json))
+            if plot:
+                save_figure(seen_by_network(image, crop, _caption(probabilities)), plot)
+                plot = None
+    if failures:
+        raise UserError(printable(" ".join(failures)))
