@@ -108,7 +108,7 @@ def embed(
             ids.append(image_id)
             yield tensor
 
-    runner = Runner(_embedding_network(start, devices), preprocessing.crop, devices)
+    runner = Runner(embedding_network(start, devices), preprocessing.crop, devices)
     with progress_bar("embedding", len(missing), "image") as advance:
         for group in in_groups((features for (features,) in runner(tensors())), _IMAGES_PER_SHARD):
             store.add(list(zip(ids, group, strict=False)))  # a few more are in the network
@@ -117,7 +117,7 @@ def embed(
     return len(missing)
 
 
-def _embedding_network(start: Checkpoint, devices: Devices) -> Network:
+def embedding_network(start: Checkpoint, devices: Devices = CPU) -> Network:
     """The pretrained features and their mean over positions: (n, 3, side, side) to (n, channels)."""
     net = initialise(start.network.build(2), start.network.preprocessing.crop, seed=0, devices=devices)
     set_parameters(net, start.parameters, prefix="features")
