@@ -29,7 +29,7 @@ def hotdog(settings: HotdogSettings) -> runs.End:
 
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
     dataset = preparing.prepare(source, test_as_validation=recipe.chooses_on_test, store=store)
-    preparing.check_positive(dataset, positive)
+    preparing.check_decision(dataset, positive, settings.threshold)
     publishing.check_source(dataset, data, place.models / name, settings.promote)
     if outcome := outcomes.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
@@ -40,7 +40,14 @@ def hotdog(settings: HotdogSettings) -> runs.End:
         checkpoint = training.train_stage(
             stage, inputs=inputs, dataset=dataset, start=checkpoint, positive=positive, **what, **where
         )
-    report = evaluating.evaluate("classifier", checkpoint=checkpoint, dataset=dataset, positive=positive, **where)
+    report = evaluating.evaluate(
+        "classifier",
+        checkpoint=checkpoint,
+        dataset=dataset,
+        positive=positive,
+        threshold=settings.threshold,
+        **where,
+    )
     version = publishing.publish(
         name=name,
         checkpoint=checkpoint,
