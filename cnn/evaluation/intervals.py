@@ -19,17 +19,20 @@ def percentile_interval(drawn: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def basic_interval(value: float, drawn: Floats) -> tuple[float, float]:
-    """The 95 % interval of a figure, 0 or greater, that drawing images anew increases: percentiles are mirrored.
+def error_interval(value: float, drawn: Floats, noise: Floats) -> tuple[float, float]:
+    """The 95 % interval of a sum of absolute deviations, which chance increases, and drawing anew increases further.
 
-    It contains ``value`` (A. C. Davison and D. V. Hinkley 1997, "Bootstrap methods and their
-    application", section 5.2).
+    The triangle inequality gives the lower bound: without chance the sum is at least ``value`` less the noise.
 
-    >>> basic_interval(0.5, np.array([0.5, 0.75]))
-    (0.25..., 0.5)
+    Args:
+        value: the sum of deviations.
+        drawn: what it is for images that are drawn anew, (draws,).
+        noise: sums of the absolute differences between their deviations and those of the images, (draws,).
+
+    >>> error_interval(0.5, np.array([0.5, 0.75]), np.array([0.125, 0.125]))[0]
+    0.375
     """
-    low, high = percentile_interval(drawn)
-    return min(value, max(0.0, 2 * value - high)), max(value, 2 * value - low)
+    return max(0.0, value - float(np.quantile(noise, _BOUNDS[1]))), max(value, percentile_interval(drawn)[1])
 
 
 def resample(labels: NDArray[np.int64], draws: int = _DRAWS, seed: int = 0) -> Iterator[NDArray[np.float32]]:

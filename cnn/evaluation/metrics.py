@@ -1,5 +1,6 @@
 """Metrics of a classifier's answers, each with its 95 % interval. Those of every epoch: `cnn.training.metrics`."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from cnn.evaluation.intervals import basic_interval, percentile_interval, resample
+from cnn.evaluation.intervals import error_interval, percentile_interval, resample
 from cnn.training.metrics import Scores
 
 _BINS = 15
@@ -95,19 +96,26 @@ def measure(answers: Answers, positive: int | None) -> Metrics:
         positive: index of the class of precision, recall, F1, average precision and ROC AUC; None: their means.
     """
     count = len(answers.labels)
-    found = weighted_metrics(answers, np.ones((count, 1)), positive)
-    blocks = [weighted_metrics(answers, weights, positive) for weights in resample(answers.labels)]
-    values, intervals = dict[str, dict[str, float]](), dict[str, dict[str, Interval]]()
-    for (group, name), (value,) in found.items():
+    blocks, noise = [], []
+    for weights in resample(answers.labels):
+        blocks.append(weighted_metrics(answers, weights, positive))
+        noise.append(_calibration_error(answers, weights - 1))
+    values, intervals = defaultdict[str, dict[str, float]](dict), defaultdict[str, dict[str, Interval]](dict)
+    for (group, name), (value,) in weighted_metrics(answers, np.ones((len(answers.labels), 1)), positive).items():
         if not np.isnan(value):
             drawn = np.concatenate([block[group, name] for block in blocks])
-            values.setdefault(group, {})[name] = float(value)
-            # that of a sample is too high, and that of a sample of the sample is even higher
-            interval = basic_interval(value, drawn) if name == "calibration_error" else percentile_interval(drawn)
-            intervals.setdefault(group, {})[name] = interval
+            values[group][name], intervals[group][name] = float(value), percentile_interval(drawn)
+            if name == "calibration_error":
+                intervals[group][name] = error_interval(float(value), drawn, np.concatenate(noise))
     parts = {group: ClassMetrics(**values[group], intervals=intervals[group]) for group in values if group}
     mean = parts.pop("mean")
-    return Metrics(**values[""], images=count, classes=tuple(parts.values()), mean=mean, intervals=intervals[""])
+    return Metrics(
+        **values[""],
+        images=len(answers.labels),
+        classes=tuple(parts.values()),
+        mean=mean,
+        intervals=intervals[""],
+    )
 
 
 def weighted_metrics(answers: Answers, weights: Floats, positive: int | None) -> dict[tuple[str, str], Floats]:
@@ -139,7 +147,7 @@ def weighted_metrics(answers: Answers, weights: Floats, positive: int | None) ->
         "roc_auc": area,
         "log_loss": _sums(surprise, weights) / images,
         "brier_score": _sums(squares, weights) / images,
-        "calibration_error": _calibration_error(answers, weights) / images,
+        "calibration_error": _calibration_error(answers, weights),
     }
     groups = {"": overall, "mean": {name: rate.mean(0) for name, rate in rates.items()}}
     groups |= {str(each): {name: rate[each] for name, rate in rates.items()} for each in range(len(counts))}
@@ -186,9 +194,9 @@ def _cumulated(weights: Floats) -> Floats:
 
 
 def _calibration_error(answers: Answers, weights: Floats) -> Floats:
-    """The calibration error times the number of images, (draws,)."""
+    """The calibration error, (draws,)."""
     labels, probabilities, predicted = answers
     confidence = probabilities[np.arange(len(labels)), predicted]
     bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
     gaps = np.eye(_BINS)[:, bins] * (confidence - (labels == predicted))
-    return np.abs(_sums(gaps, weights)).sum(0)
+    return np.abs(_sums(gaps, weights)).sum(0) / max(1, len(labels))

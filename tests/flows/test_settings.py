@@ -27,6 +27,7 @@ WRONG: list[tuple[type[FlowSettings], dict[str, Any], str]] = [
     (HotdogSettings, {"epochs": 0}, "epochs 0: Input should be greater than or equal to 1"),
     (HotdogSettings, {"views": 0}, "views 0: Input should be greater than or equal to 1"),
     (HotdogSettings, {"views": 65}, "views 65: Input should be less than or equal to 64"),
+    (HotdogSettings, {"threshold": "precision"}, "threshold precision: String should match pattern"),
     (HotdogSettings, {"min_new": -1}, "min-new -1: Input should be greater than or equal to 0"),
     (HotdogSettings, {"seed": 2**31}, "seed 2147483648: Input should be less than 2147483648"),
     (HotdogSettings, {"device": "tpu"}, "device tpu: String should match pattern '^(auto|cpu|"),

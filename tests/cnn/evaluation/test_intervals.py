@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
 from cnn.evaluation import intervals
-from cnn.evaluation.intervals import basic_interval, draw_f1, percentile_interval, resample
+from cnn.evaluation.intervals import draw_f1, error_interval, percentile_interval, resample
 from cnn.evaluation.metrics import Answers, weighted_metrics
 
 
@@ -42,6 +42,6 @@ def test_classes_without_images_have_no_f1() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.floats(0, 1))
-def test_basic_interval_holds_the_value(drawn: list[float], value: float) -> None:
-    low, high = basic_interval(value, np.array(drawn))
+def test_error_interval_holds_the_value(drawn: list[float], value: float) -> None:
+    low, high = error_interval(value, np.array(drawn), np.array(drawn))
     assert 0 <= low <= value <= high
