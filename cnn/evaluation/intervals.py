@@ -20,9 +20,9 @@ def percentile_interval(drawn: Floats) -> tuple[float, float]:
 
 
 def error_interval(value: float, drawn: Floats, noise: Floats) -> tuple[float, float]:
-    """The 95 % interval of a sum of absolute deviations, which chance increases, and drawing anew increases further.
+    """The 95 % interval of a sum of absolute deviations, which noise increases, and drawing anew increases further.
 
-    The triangle inequality gives the lower bound: without chance the sum is at least ``value`` less the noise.
+    The triangle inequality gives the lower bound: without noise the sum is at least ``value`` less the noise.
 
     Args:
         value: the sum of deviations.

@@ -95,7 +95,6 @@ def measure(answers: Answers, positive: int | None) -> Metrics:
     Args:
         positive: index of the class of precision, recall, F1, average precision and ROC AUC; None: their means.
     """
-    count = len(answers.labels)
     blocks, noise = [], []
     for weights in resample(answers.labels):
         blocks.append(weighted_metrics(answers, weights, positive))

@@ -86,12 +86,10 @@ def evaluate(
     """Evaluate a saved checkpoint on validation and, once, on test, and fill ``folder`` with the report.
 
     If its head learnt from validation images, too, ``cross-validation`` takes their place: predictions of all images
-    but those of test by heads that were solved without the image. Probabilities are calibrated, and the threshold is
-    chosen, on such predictions or, of a training by epochs, on validation.
-
-    Writes ``metrics.json`` (`Report`), ``predictions-SPLIT.parquet``, ``confusion.png`` and ``examples.png``; of a
-    training by epochs ``history.parquet`` (an epoch a row) and ``curves.png``; of a solved head ``regularisation.png``
-    and ``learning_curve.png``.
+    but those of test by heads that were solved without the image. Temperature and threshold are chosen on those or, of
+    a training by epochs, on validation. Writes ``metrics.json`` (`Report`), ``predictions-SPLIT.parquet``,
+    ``confusion.png``, ``examples.png``; of a training by epochs ``history.parquet`` (an epoch a row), ``curves.png``; of
+    a solved head ``regularisation.png``, ``learning_curve.png``.
 
     Args:
         positive: the class of precision, recall and F1; None: ``hotdog`` if there is one, else their mean.
@@ -115,15 +113,26 @@ def evaluate(
         outlook=outlook.sentence if outlook else "",
         calibration=next(iter(predictions.values())).calibration,
     )
+    _save(folder, report, predictions, figures, dataset, trained.history)
+    return report
+
+
+def _save(
+    folder: Path,
+    report: Report,
+    predictions: Mapping[str, Predictions],
+    figures: "Mapping[str, Figure]",
+    dataset: Dataset,
+    history: Sequence[Epoch],
+) -> None:
     with atomic_folder(folder) as temporary:
         (temporary / METRICS_FILE).write_text(report.model_dump_json(indent=2), encoding="utf-8")
         for split, found in predictions.items():
             save_predictions(predictions_file(temporary, split), found, dataset.classes)
         for name, figure in figures.items():
             save_figure(figure, temporary / f"{name}.png", dataset.caveats)
-        if trained.history:
-            pq.write_table(history_table(trained.history), temporary / HISTORY_FILE)
-    return report
+        if history:
+            pq.write_table(history_table(history), temporary / HISTORY_FILE)
 
 
 def _figures(

@@ -199,7 +199,7 @@ Network `{architecture}` that distinguishes: {", ".join(manifest.classes)}. Publ
 {markdown_table(metrics_rows(manifest.metrics))}
 {compared}{of_classes}
 Precision, recall, F1, average precision and ROC AUC are {about}; 95 % intervals in parentheses. \
-{" ".join([_chosen(manifest), _decision(manifest), *_untested(manifest), manifest.outlook]).strip()}
+{" ".join([_decision(manifest), _chosen(manifest), *_untested(manifest), manifest.outlook]).strip()}
 
 **Champion:** {"yes" if manifest.promoted else "no"}. {manifest.reason}
 

@@ -96,9 +96,9 @@ def test_threshold_is_on_calibrated_probabilities() -> None:
 
 @given(st.floats(0.01, 0.99), st.integers(0, 1), st.integers(0, 100))
 def test_decisions_follow_the_threshold(threshold: float, positive: int, seed: int) -> None:
-    probabilities = np.random.default_rng(seed).dirichlet((1, 1), 20)
+    probabilities = np.random.default_rng(seed).dirichlet((1, 1), 20).astype(np.float32)
     decided = Calibration(threshold=threshold, positive=positive).decide(probabilities)
-    np.testing.assert_array_equal(decided == positive, probabilities[:, positive] >= threshold)
+    np.testing.assert_array_equal(decided == positive, probabilities[:, positive].astype(float) >= threshold)
     np.testing.assert_array_equal(UNCALIBRATED.decide(probabilities), probabilities.argmax(1))
 
 

@@ -41,7 +41,8 @@ def test_card_says_what_the_manifest_says(manifest: Manifest) -> None:
     card = model_card(manifest, None)
     for part in (
         "# food v0001", f"> {NOTE}", "Network `squeezenet` that distinguishes: hotdog, not_hotdog.",
-        "|  | validation | test |", "| recall | 1.000 (1.000 to 1.000) | 1.000 (1.000 to 1.000) |", "| images | 8 | 8 |",
+        "|  | validation | test |", "| images | 8 | 8 |",
+        "| recall | 1.000 (1.000 to 1.000) | 1.000 (1.000 to 1.000) |",
         "of the class hotdog", "The most probable class is predicted.",
         "| not_hotdog | 0.000 (0.000 to 0.000) | 0.000 (0.000 to 0.000) | 0.000 (0.000 to 0.000) |", "| mean | 0.250 (",
         f"after division by {manifest.calibration.temperature:g}, is the calibrated probability",
