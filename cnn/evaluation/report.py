@@ -87,9 +87,8 @@ def evaluate(
 
     If its head learnt from validation images, too, ``cross-validation`` takes their place: predictions of all images
     but those of test by heads that were solved without the image. Temperature and threshold are chosen on those or, of
-    a training by epochs, on validation. Writes ``metrics.json`` (`Report`), ``predictions-SPLIT.parquet``,
-    ``confusion.png``, ``examples.png``; of a training by epochs ``history.parquet`` (an epoch a row), ``curves.png``; of
-    a solved head ``regularisation.png``, ``learning_curve.png``.
+    a training by epochs, on validation. Writes ``metrics.json`` (`Report`), ``predictions-SPLIT.parquet`` and figures;
+    of a training by epochs ``history.parquet`` (an epoch a row).
 
     Args:
         positive: the class of precision, recall and F1; None: ``hotdog`` if there is one, else their mean.
