@@ -21,7 +21,7 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     recipe, seed, positive = settings.make_recipes(), settings.seed, settings.positive
     store, mirror, devices = place.store, place.mirror, choose_devices(settings.device)
     where: dict[str, Any] = {"devices": devices, "store": store}
-    what: dict[str, Any] = {"network": pretrained_network(settings.backbone), "seed": seed}
+    what: dict[str, Any] = {"network": pretrained_network(settings.backbone)} | where
 
     data = fetching.choose_data(settings.data, store, mirror)
     chosen = fetching.choose_weights(settings.weights, settings.backbone, store, mirror)
@@ -36,9 +36,9 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     weights = fetching.fetch_weights(chosen, settings.backbone, seed=seed, store=store, mirror=mirror)
     checkpoint = weights
     for stage in recipe.stages:
-        inputs = preparing.make_inputs(stage, dataset, weights, **what, **where)
+        inputs = preparing.make_inputs(stage, dataset, weights, **what)
         checkpoint = training.train_stage(
-            stage, inputs=inputs, dataset=dataset, start=checkpoint, positive=positive, **what, **where
+            stage, inputs=inputs, dataset=dataset, start=checkpoint, positive=positive, seed=seed, **what
         )
     report = evaluating.evaluate(
         "classifier",

@@ -99,8 +99,8 @@ class HotdogSettings(FlowSettings):
         "random, or a .params, .onnx, .pth, .npz or .h5 file",
     )
     epochs: int | None = Field(None, ge=1, le=10_000, description="epochs of recipe notebook; default: the recipe's")
-    views: int | None = Field(
-        None, ge=1, le=64, description="views of each image that the head is solved from; default: the recipe's"
+    center_only: bool = Field(
+        False, description="answer without the mirror image: for classes that differ by left and right; half the time"
     )
     keep_validation: bool = Field(False, description="solve the head without the validation images")
     finetune: int = Field(0, ge=0, le=10_000, description="epochs of a second stage that trains all layers")
@@ -117,7 +117,7 @@ class HotdogSettings(FlowSettings):
         Raises:
             ValueError: the recipe does not allow one of the settings, or the backbone does not allow the recipe.
         """
-        changes = {name: getattr(self, name) for name in ("epochs", "views", "keep_validation", "finetune")}
+        changes = {name: getattr(self, name) for name in ("epochs", "center_only", "keep_validation", "finetune")}
         recipe = hotdog_recipe(self.recipe, **changes)
         if self.backbone != "squeezenet1_1" and not all(isinstance(stage, HeadStage) for stage in recipe.stages):
             raise ValueError(f"backbone {self.backbone}: only its head can be trained: set recipe tuned and finetune 0")

@@ -59,8 +59,8 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     "embed": (
         preparing.embed,
         {
-            "dataset": DATASET, "weights": WEIGHTS, "network": PRETRAINED, "views": 4, "keep_validation": False,
-            "seed": 0, "devices": DEVICES, "store": STORE,
+            "dataset": DATASET, "weights": WEIGHTS, "network": PRETRAINED, "keep_validation": False,
+            "devices": DEVICES, "store": STORE,
         },
     ),
     "pack records": (preparing.pack_records, {"dataset": DATASET, "store": STORE}),

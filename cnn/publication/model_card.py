@@ -8,7 +8,7 @@ from cnn.data.images import Preprocessing
 from cnn.evaluation.comparison import Comparison
 from cnn.evaluation.metrics import Metrics
 from cnn.evaluation.report import CROSS_VALIDATION
-from cnn.networks.architectures import PRETRAINED
+from cnn.networks.architectures import PRETRAINED, NetworkConfig
 from cnn.publication.champions import champion
 from cnn.publication.manifest import Lineage, Manifest
 from cnn.publication.versions import versions
@@ -181,6 +181,12 @@ def _usage(preprocessing: Preprocessing, mirrored_mean: bool, temperature: float
 their softmax, after division by {temperature:g}, is the calibrated probability of each class."""
 
 
+def _zoo(network: NetworkConfig, classes: int) -> str:
+    """Where Gluon's model zoo has the same network, which the pretrained SqueezeNet alone is."""
+    is_there = network.model_copy(update={"mirrored_mean": False}) == PRETRAINED
+    return f" (and `gluon.model_zoo.vision.squeezenet1_1(classes={classes})`)" if is_there else ""
+
+
 def model_card(manifest: Manifest, comparison: Comparison | None) -> str:
     """Markdown from a manifest, and from the comparison that the network is the best of, if there was one.
 
@@ -191,7 +197,6 @@ def model_card(manifest: Manifest, comparison: Comparison | None) -> str:
     architecture, classes = manifest.network.architecture, len(manifest.classes)
     compared = f"\n{markdown_table(comparison.table())}\n" if comparison else ""
     of_classes = f"\n{markdown_table(rows)}\n" if (rows := class_rows(manifest)) else ""
-    zoo = f" (and `gluon.model_zoo.vision.squeezenet1_1(classes={classes})`)" if manifest.network == PRETRAINED else ""
     return f"""# {manifest.name} {manifest.version}
 {notes}
 Network `{architecture}` that distinguishes: {", ".join(manifest.classes)}. Published {manifest.created}.
@@ -212,7 +217,8 @@ Precision, recall, F1, average precision and ROC AUC are {about}; 95 % intervals
     python -m cnn classify --name {manifest.name} IMAGE
 
 {_usage(manifest.network.preprocessing, manifest.network.mirrored_mean, manifest.calibration.temperature)} \
-`{architecture}.params` loads into `cnn.networks.architectures.{architecture}({classes})`{zoo}, \
+`{architecture}.params` loads into `cnn.networks.architectures.{architecture}({classes})`\
+{_zoo(manifest.network, classes)}, \
 `{architecture}-symbol.json` with `{architecture}-0000.params` into `gluon.SymbolBlock.imports`, \
 `{architecture}.onnx` into onnxruntime.
 

@@ -73,8 +73,8 @@ class Training(_Frozen):
 class HeadStage(_Frozen):
     """A stage of transfer learning that solves the head on the frozen network's mean features."""
 
-    #: how many views of each image the head is solved from: the centre, then random ones
-    views: int = Field(2, ge=1, le=64)
+    #: whether the network, once published, answers with the mean over the middle of an image and its mirror image
+    mirrored_mean: bool = True
     #: of the L2 penalty on standardised weights, relative to an image's mean loss: from these the best is taken
     strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(_STRENGTHS, min_length=1)
     #: parts of the images, each of which is measured by a head solved without it

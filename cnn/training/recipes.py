@@ -37,11 +37,13 @@ def hotdog_recipe(
     name: RecipeName = "tuned",
     *,
     epochs: int | None = None,
-    views: int | None = None,
+    center_only: bool = False,
     keep_validation: bool = False,
     finetune: int = 0,
 ) -> Recipe[Stage]:
-    """A preset with other epochs or views in its first stage, and ``finetune`` epochs of training all layers.
+    """A preset with other epochs in its first stage, and ``finetune`` epochs of training all layers.
+
+    With ``center_only`` the network answers without its answer for the mirror image.
 
     With ``keep_validation``, or ``finetune``, whose best epoch they choose, validation images are not learnt from.
 
@@ -53,13 +55,13 @@ def hotdog_recipe(
     """
     recipe = HOTDOG_RECIPES[name]
     first, *rest = recipe.stages
-    changes = {setting: value for setting, value in (("epochs", epochs), ("views", views)) if value is not None}
+    changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     if isinstance(first, HeadStage):
         if epochs is not None:
             raise ValueError(f"recipe {name} solves the head and has no epochs: set none")
-        changes["keep_validation"] = keep_validation or finetune > 0
-    elif views is not None:
-        raise ValueError(f"recipe {name} augments images anew each epoch and keeps no views: set none")
+        changes |= {"keep_validation": keep_validation or finetune > 0, "mirrored_mean": not center_only}
+    elif center_only:
+        raise ValueError(f"recipe {name} answers by the center only anyway: do not set center_only")
     elif keep_validation:
         raise ValueError(f"recipe {name} keeps the validation images anyway: do not set keep_validation")
     if finetune:

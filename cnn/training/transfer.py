@@ -58,7 +58,7 @@ def transfer(
         folder = Path(temporary)
         if inputs is None:
             inputs = folder / "inputs"
-            make_inputs(dataset, start, stage, inputs, seed=seed, devices=devices)
+            make_inputs(dataset, start, stage, inputs, devices=devices)
         if isinstance(stage, HeadStage):
             return _solve(dataset, start, stage, inputs, seed, devices)
         model = transfer_model(stage, len(classes.names), start.parameters, seed, devices)
@@ -83,13 +83,11 @@ def _continued(
     )
 
 
-def make_inputs(
-    dataset: Dataset, start: Checkpoint, stage: Stage, folder: Path, *, seed: int = 0, devices: Devices = CPU
-) -> None:
+def make_inputs(dataset: Dataset, start: Checkpoint, stage: Stage, folder: Path, *, devices: Devices = CPU) -> None:
     """Write into ``folder`` what a stage is trained on: features, or records."""
     if isinstance(stage, HeadStage):
         splits = learning_splits(dataset, stage.keep_validation)
-        embed(dataset, start, folder, splits=splits, views=stage.views, seed=seed, devices=devices)
+        embed(dataset, start, folder, splits=splits, devices=devices)
     else:
         pack_records(dataset, folder)
 
@@ -110,6 +108,7 @@ def _solve(
     curve = learning_curve(values, labels, head.strength, stage, seed)
     return replace(
         start,
+        network=start.network.model_copy(update={"mirrored_mean": stage.mirrored_mean}),
         classes=dataset.classes,
         parameters=parameters(net),
         path=tuple(each.facts() for each in head.path),

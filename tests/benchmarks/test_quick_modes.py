@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cifar_vs_notebook, hotdog_vs_notebook, memory
+from benchmarks import backbones, cifar_vs_notebook, hotdog_vs_notebook, memory
 from benchmarks.harness import write_tiles
 from cnn.support.errors import UserError
 
@@ -41,6 +41,14 @@ def test_hotdog_vs_notebook(capsys: pytest.CaptureFixture) -> None:
     hotdog_vs_notebook.main(["--quick"])
     output = capsys.readouterr()
     assert "photos to best checkpoint, s" in output.out and "flow train head: " in output.err
+
+
+@pytest.mark.slow
+def test_backbones(capsys: pytest.CaptureFixture) -> None:
+    backbones.main(["--quick"])
+    _, _, row, *_ = capsys.readouterr().out.splitlines()
+    name, *figures = row.strip("| ").split(" | ")
+    assert name == "squeezenet1_1" and len(figures) == 5 and all(float(figure) >= 0 for figure in figures)
 
 
 def test_renamed_training_task_is_reported() -> None:

@@ -70,7 +70,7 @@ def check_the_first_run(server: Server) -> None:
     assert re.fullmatch(r"photos, \d{4}-\d\d-\d\d \d\d:\d\d", run.name)
     version = server.folder / "models" / "hotdog" / "v0001"
     shown = {artifact["key"]: artifact for artifact in server.post("/artifacts/filter", {})}
-    assert "progress-embed-2-views" in shown and shown["progress-embed-2-views"]["data"] == 100
+    assert "progress-embed" in shown and shown["progress-embed"]["data"] == 100
     page = shown["hotdog-report"]["data"]
     assert page.startswith("# hotdog: New champion\n") and str(version) in page and "| validation |" in page
     for figure in version.glob("*.png"):

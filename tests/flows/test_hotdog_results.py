@@ -25,7 +25,7 @@ def test_tasks_are_named_after_what_they_do(drawn: Path, published: Run, weights
     with get_client(sync_client=True) as client:
         names = {task.name for task in client.read_task_runs()}
     assert names >= {
-        f"open {drawn.stem}", f"prepare {drawn.stem}", f"open {weights_file.stem} weights", "embed 2 views",
+        f"open {drawn.stem}", f"prepare {drawn.stem}", f"open {weights_file.stem} weights", "embed",
         "train head", "evaluate classifier", f"publish {drawn.stem}",
     }  # fmt: skip
 

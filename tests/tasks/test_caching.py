@@ -188,7 +188,13 @@ def variants(name: str, value: Any) -> Iterator[tuple[Any, bool]]:
 
 
 CHANGES = {"epochs": 3, "batch_size": 7, "learning_rate": 0.123, "label_smoothing": 0.3, "chosen_by": "accuracy"}
-HEAD_CHANGES = {"views": 3, "strengths": (0.1,), "folds": 3, "class_weights": "equal", "keep_validation": True}
+HEAD_CHANGES = {
+    "mirrored_mean": False,
+    "strengths": (0.1,),
+    "folds": 3,
+    "class_weights": "equal",
+    "keep_validation": True,
+}
 
 
 @pytest.mark.parametrize("step", list(STEPS))

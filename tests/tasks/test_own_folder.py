@@ -26,20 +26,18 @@ def test_killed_training_is_found_by_all_it_depends_on(tmp_path: Path) -> None:
     others: list[dict[str, Any]] = [
         {"start": reference("other weights")}, {"seed": 1}, {"inputs": reference("other features")},
         {"dataset": reference("other photos")}, {"positive": "hotdog"}, {"devices": Devices(kind="gpu")},
-        {"stage": hotdog_recipe(views=3).stages[0]},
+        {"stage": hotdog_recipe(center_only=True).stages[0]},
     ]  # fmt: skip
     assert own not in {folder_of("train head", **inputs, **change) for change in others}
 
 
 def test_features_of_all_datasets_share_a_folder(tmp_path: Path) -> None:
     def features(**changes: Any) -> Path:
-        return folder_of("embed", "features", "weights", "views", "seed", "devices", store=tmp_path, **changes)
+        return folder_of("embed", "features", "weights", "devices", store=tmp_path, **changes)
 
     assert features() == features(dataset=reference("more photos"))
     others: list[dict[str, Any]] = [
         {"weights": reference("other weights")},
-        {"views": 5},
-        {"seed": 1},
         {"devices": Devices(kind="gpu")},
     ]
     assert features() not in {features(**change) for change in others}

@@ -17,9 +17,7 @@ SENSELESS: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     "no strengths": (HeadStage, {"strengths": ()}, "strengths"),
     "no penalty": (HeadStage, {"strengths": (0.1, 0.0)}, "strengths"),
     "one fold": (HeadStage, {"folds": 1}, "folds"),
-    "no views": (HeadStage, {"views": 0}, "views"),
-    "too many views": (HeadStage, {"views": 65}, "views"),
-    "views of augmented images": (ImageStage, {"views": 4}, "views"),
+    "mean of augmented images": (ImageStage, {"mirrored_mean": True}, "mirrored_mean"),
     "unknown part": (ImageStage, {"trains": "features"}, "trains"),
     "negative epochs": (ImageStage, {"epochs": -5}, "epochs"),
     "empty batches": (ImageStage, {"batch_size": 0}, "batch_size"),
@@ -80,10 +78,10 @@ def test_stages_say_what_they_train() -> None:
 def test_hotdog_recipe_changes_its_first_stage() -> None:
     (tuned,) = HOTDOG_RECIPES["tuned"].stages
     assert hotdog_recipe() == HOTDOG_RECIPES["tuned"] and isinstance(tuned, HeadStage)
-    assert hotdog_recipe("tuned", views=2).stages == (tuned.replace(views=2),)
+    assert hotdog_recipe("tuned", center_only=True).stages == (tuned.replace(mirrored_mean=False),)
     assert hotdog_recipe("tuned", keep_validation=True).stages == (tuned.replace(keep_validation=True),)
-    first, second = hotdog_recipe("tuned", views=3, finetune=2).stages
-    assert first == tuned.replace(views=3, keep_validation=True)  # the next stage chooses its epoch by these images
+    first, second = hotdog_recipe("tuned", finetune=2).stages
+    assert first == tuned.replace(keep_validation=True)  # the next stage chooses its epoch by these images
     assert isinstance(second, ImageStage) and second.trains == "all" and second.epochs == 2
     assert hotdog_recipe("notebook", epochs=0).stages == (ImageStage(epochs=0),)
 
@@ -91,7 +89,7 @@ def test_hotdog_recipe_changes_its_first_stage() -> None:
 @pytest.mark.parametrize(
     ("name", "setting", "message"),
     [
-        ("notebook", {"views": 3}, "recipe notebook augments images anew each epoch and keeps no views: set none"),
+        ("notebook", {"center_only": True}, "recipe notebook answers by the center only anyway"),
         ("notebook", {"keep_validation": True}, "recipe notebook keeps the validation images anyway"),
         ("tuned", {"epochs": 3}, "recipe tuned solves the head and has no epochs: set none"),
     ],
@@ -102,9 +100,7 @@ def test_recipe_refuses_what_it_does_not_have(name: Any, setting: dict[str, Any]
     assert not isinstance(error.value, ValidationError)
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"), [("notebook", {"epochs": -5}), ("tuned", {"views": 0}), ("tuned", {"finetune": -1})]
-)
+@pytest.mark.parametrize(("name", "changes"), [("notebook", {"epochs": -5}), ("tuned", {"finetune": -1})])
 def test_recipe_validates_its_changes(name: Any, changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         hotdog_recipe(name, **changes)
