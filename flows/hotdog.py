@@ -29,7 +29,7 @@ def hotdog(settings: HotdogSettings) -> runs.End:
 
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
     dataset = preparing.prepare(source, test_as_validation=recipe.chooses_on_test, store=store)
-    preparing.check_positive(dataset, positive)
+    preparing.check_decision(dataset, positive, settings.threshold)
     publishing.check_source(dataset, data, place.models / name, settings.promote)
     if outcome := outcomes.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
@@ -39,7 +39,8 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     checkpoint = training.train_stage(
         stage, inputs=inputs, dataset=dataset, weights=weights, positive=positive, seed=seed, **what
     )
-    report = evaluating.evaluate("classifier", checkpoint=checkpoint, dataset=dataset, positive=positive, **where)
+    judged: dict[str, Any] = {"positive": positive, "threshold": settings.threshold}
+    report = evaluating.evaluate("classifier", checkpoint=checkpoint, dataset=dataset, **judged, **where)
     version = publishing.publish(
         name=name,
         checkpoint=checkpoint,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from cnn.data.catalog import DATASETS
+from cnn.evaluation.calibration import MOST_PROBABLE, Aim
 from cnn.networks.architectures import ARCHITECTURES, BACKBONES, ArchitectureName, BackboneName
 from cnn.publication.gate import Promotion
 from cnn.support.backend import choose_devices
@@ -103,6 +104,11 @@ class HotdogSettings(FlowSettings):
     )
     keep_validation: bool = Field(False, description="solve the head without the validation images")
     positive: str | None = Field(None, description="class of the F1 score; default: hotdog, or the mean of all")
+    threshold: Aim = Field(
+        MOST_PROBABLE,
+        description="probability from which on the positive class, of two, is predicted: a number, or what to choose "
+        "it for: f1, balanced, precision:0.95 or recall:0.95",
+    )
 
     def make_recipes(self) -> Recipe[Stage]:
         """The recipe with the settings' epochs, mirror image and validation.

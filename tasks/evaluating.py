@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from cnn.data.datasets import Dataset
+from cnn.evaluation.calibration import MOST_PROBABLE
 from cnn.evaluation.comparison import compare as compare_reports
 from cnn.evaluation.report import evaluate as evaluate_checkpoint
 from cnn.support.backend import Devices
@@ -13,11 +14,25 @@ from tasks.steps import step
 
 @step("evaluate {what}")
 def evaluate(
-    what: str, *, checkpoint: Reference, dataset: Reference, positive: str | None, devices: Devices, store: Path
+    what: str,
+    *,
+    checkpoint: Reference,
+    dataset: Reference,
+    positive: str | None,
+    threshold: str = MOST_PROBABLE,
+    devices: Devices,
+    store: Path,
 ) -> Reference:
     """Metrics, predictions and figures on validation and test, as a folder."""
     folder = own_folder(store, "reports")
-    evaluate_checkpoint(checkpoint.path, Dataset.open(dataset.path), folder, positive=positive, devices=devices)
+    evaluate_checkpoint(
+        checkpoint.path,
+        Dataset.open(dataset.path),
+        folder,
+        positive=positive,
+        threshold=threshold,
+        devices=devices,
+    )
     return Reference.to(folder)
 
 

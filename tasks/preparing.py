@@ -5,6 +5,7 @@ from pathlib import Path
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
 from cnn.data.preparation import prepare as prepare_dataset
+from cnn.evaluation.calibration import require_threshold
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import Devices
 from cnn.support.files import text_digest
@@ -43,9 +44,10 @@ def prepare(source: Reference, *, test_as_validation: bool, store: Path) -> Refe
     return Reference.to(folder, dataset.digest(), notes=source.notes)
 
 
-def check_positive(dataset: Reference, positive: str | None) -> None:
-    """Refuse a positive class that the data does not have, before any training."""
-    positive_class(Dataset.open(dataset.path).classes, positive)
+def check_decision(dataset: Reference, positive: str | None, threshold: str) -> None:
+    """Refuse a positive class that the data does not have, or a threshold that needs one, before any training."""
+    classes = Dataset.open(dataset.path).classes
+    require_threshold(threshold, len(classes), positive_class(classes, positive))
 
 
 def make_inputs(

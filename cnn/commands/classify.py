@@ -87,21 +87,19 @@ def _open(place: _Place) -> tuple[str, Image.Image | None, str]:
         return place.name, None, f"{place.name}: cannot be read: {describe_failure(error)}."
 
 
-def _caption(probabilities: dict[str, float]) -> str:
-    """The most probable class, and the probability of each.
+def _caption(predicted: str, probabilities: dict[str, float]) -> str:
+    """The predicted class, and the probability of each.
 
-    >>> _caption({"cat": 0.25, "dog": 0.75})
+    >>> _caption("dog", {"cat": 0.25, "dog": 0.75})
     'dog (cat 25.0%, dog 75.0%)'
     """
-    predicted = max(probabilities, key=probabilities.__getitem__)
     return f"{predicted} ({', '.join(f'{label} {share:.1%}' for label, share in probabilities.items())})"
 
 
-def _line(place: str, probabilities: dict[str, float], as_json: bool) -> str:
+def _line(place: str, predicted: str, probabilities: dict[str, float], as_json: bool) -> str:
     if as_json:
-        predicted = max(probabilities, key=probabilities.__getitem__)
         return json.dumps({"image": place, "class": predicted, "probabilities": probabilities})
-    return printable(f"{place}: {_caption(probabilities)}")
+    return printable(f"{place}: {_caption(predicted, probabilities)}")
 
 
 def classify(
@@ -122,9 +120,10 @@ def classify(
         predictions = classifier.predict(crop for _, _, crop in opened)
         for (place, image, crop), shares in zip(opened, predictions, strict=True):
             probabilities = dict(zip(classifier.classes, map(float, shares), strict=True))
-            print(_line(place, probabilities, as_json))
+            predicted = classifier.classes[classifier.calibration.decide(shares)]
+            print(_line(place, predicted, probabilities, as_json))
             if plot:
-                save_figure(seen_by_network(image, crop, _caption(probabilities)), plot)
+                save_figure(seen_by_network(image, crop, _caption(predicted, probabilities)), plot)
                 plot = None
     if failures:
         raise UserError(printable(" ".join(failures)))

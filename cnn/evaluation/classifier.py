@@ -11,6 +11,7 @@ from PIL import Image
 from cnn.data.decoding import decode
 from cnn.data.images import Preprocessing, center_view, normalise, to_tensor
 from cnn.data.sources.source import MAX_BYTES
+from cnn.evaluation.calibration import UNCALIBRATED, Calibration
 from cnn.networks.running import Runner, with_parameters
 from cnn.support.backend import CPU, Devices
 from cnn.support.files import read_file
@@ -37,22 +38,29 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Classifier:
-    """A network that runs, with its class names and preprocessing."""
+    """A network that runs, with its class names, preprocessing and calibration."""
 
-    def __init__(self, network: Runner, classes: Sequence[str], preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        network: Runner,
+        classes: Sequence[str],
+        preprocessing: Preprocessing,
+        calibration: Calibration = UNCALIBRATED,
+    ) -> None:
         self._network, self.classes, self.preprocessing = network, tuple(classes), preprocessing
+        self.calibration = calibration
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, devices: Devices = CPU) -> Self:
-        """The classifier that a training ended with."""
+        """The classifier that a training ended with; only `cnn.evaluate` calibrates it."""
         config = checkpoint.network
         net = with_parameters(config, len(checkpoint.classes), checkpoint.parameters, devices)
         return cls(Runner(net, config.preprocessing.crop, devices), checkpoint.classes, config.preprocessing)
 
     def predict(self, crops: Iterable[Image.Image]) -> Iterator[NDArray[np.float32]]:
-        """Probability of each class, (classes,), for each upright RGB crop (`cnn.data.images.center_view`)."""
+        """Calibrated probability of each class, (classes,), for each upright RGB crop (`center_view`)."""
         for (logits,) in self._network(to_tensor([crop], self.preprocessing) for crop in crops):
-            yield softmax(logits)
+            yield self.calibration.apply(softmax(logits))
 
     def classify(self, image: str | Path | Image.Image) -> dict[str, float]:
         """Probability of each class, by name, for an image file or an upright RGB image.

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from cnn.data.datasets import Dataset
-from cnn.evaluation.intervals import wilson_interval
 from cnn.evaluation.plots import comparison_curves, confusion_plot, image_grid, save_figure
 from cnn.evaluation.predictions import Predictions
 from cnn.evaluation.report import Captioned, Report, captioned, history_table, read_predictions
@@ -111,8 +110,7 @@ class _Entry:
         trained = [epoch for epoch in self.history if epoch["epoch"] >= 1]
         timings = ("seconds", "training_seconds", "outside_network")
         seconds, training, outside = (float(np.mean([epoch[name] for epoch in trained])) for name in timings)
-        confusion = self.predictions.confusion
-        low, high = wilson_interval(int(confusion.trace()), int(confusion.sum()))
+        low, high = self.report.metrics[split].intervals["accuracy"]
         return ComparisonRow(
             architecture=name,
             validation_accuracy=self.report.metrics["validation"].accuracy,

@@ -1,6 +1,6 @@
-"""Intervals: how far a measured share may be from the true one."""
+"""Intervals: how far a measured figure may be from the true one, by drawing images anew (the bootstrap)."""
 
-import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,43 +8,52 @@ from numpy.typing import NDArray
 from cnn.training.metrics import Confusion
 
 _DRAWS = 1000
-_Z = 1.959964  # 95 % of a normal distribution are within so many standard deviations
+_BOUNDS = (0.025, 0.975)
+_WEIGHTS_AT_ONCE = 1 << 22
+Floats = NDArray[np.floating]
 
 
-def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % interval (0…1) of a share of which ``hits`` of ``count`` is an estimate; 0…1 if ``count`` is 0.
-
-    Unlike the estimate ± its standard error it stays inside 0…1 and holds for small counts, too (E. B. Wilson 1927,
-    "Probable inference, the law of succession, and statistical inference").
-
-    >>> low, high = wilson_interval(7010, 10_000)
-    >>> f"{low:.3f} to {high:.3f}"
-    '0.692 to 0.710'
-    """
-    spread = _Z * math.sqrt(hits * (count - hits) / max(1, count) + _Z * _Z / 4)
-    middle, whole = hits + _Z * _Z / 2, count + _Z * _Z
-    return max(0.0, (middle - spread) / whole), min(1.0, (middle + spread) / whole)
-
-
-def f1_interval(confusion: Confusion, positive: int | None) -> tuple[float, float]:
-    """The 95 % interval (0…1) of an F1 score: of the class ``positive``, or the mean over the classes.
-
-    By the bootstrap, see `draw_f1`. The same counts give the same interval.
-
-    >>> low, high = f1_interval(np.array([[90, 10], [10, 90]]), 1)
-    >>> f"{low:.2f} to {high:.2f}"
-    '0.85 to 0.94'
-    """
-    low, high = np.quantile(draw_f1(confusion, positive), [0.025, 0.975])
+def percentile_interval(drawn: Floats) -> tuple[float, float]:
+    """The 95 % interval of a figure: percentiles of what it is for images that are drawn anew, (draws,)."""
+    low, high = np.quantile(drawn, _BOUNDS)
     return float(low), float(high)
 
 
-def draw_f1(confusion: Confusion, positive: int | None, seed: int = 0) -> NDArray[np.float64]:
-    """F1 scores, (draws,), of images that are drawn anew, as many of each class as there are, from a confusion matrix.
+def error_interval(value: float, drawn: Floats, noise: Floats) -> tuple[float, float]:
+    """The 95 % interval of a sum of absolute deviations, which noise increases, and drawing anew increases further.
 
-    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13. The same counts and seed give the same
-    scores.
+    The triangle inequality gives the lower bound: without noise the sum is at least ``value`` less the noise.
+
+    Args:
+        value: the sum of deviations.
+        drawn: what it is for images that are drawn anew, (draws,).
+        noise: sums of the absolute differences between their deviations and those of the images, (draws,).
+
+    >>> error_interval(0.5, np.array([0.5, 0.75]), np.array([0.125, 0.125]))[0]
+    0.375
     """
+    return max(0.0, value - float(np.quantile(noise, _BOUNDS[1]))), max(value, percentile_interval(drawn)[1])
+
+
+def resample(labels: NDArray[np.int64], draws: int = _DRAWS, seed: int = 0) -> Iterator[NDArray[np.float32]]:
+    """How often each image is drawn when as many of each class as there are are drawn anew: (n, some draws) at a time.
+
+    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13. The same labels and seed give the same.
+
+    >>> next(resample(np.array([0, 1, 1]), draws=2)).sum(0).tolist()
+    [3.0, 3.0]
+    """
+    rng, block = np.random.default_rng(seed), max(1, _WEIGHTS_AT_ONCE // max(1, len(labels)))
+    for first in range(0, draws, block):
+        weights = np.zeros((len(labels), min(block, draws - first)), np.float32)
+        for each in np.unique(labels):
+            own = np.flatnonzero(labels == each)
+            weights[own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), weights.shape[1]).T
+        yield weights
+
+
+def draw_f1(confusion: Confusion, positive: int | None, seed: int = 0) -> NDArray[np.float64]:
+    """F1 scores, (draws,), of images that are drawn anew as by `resample`, from a confusion matrix."""
     rng, counts = np.random.default_rng(seed), np.asarray(confusion)
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     shares[counts.sum(1) == 0, 0] = 1  # a class without images: nothing is drawn of it

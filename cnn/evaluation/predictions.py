@@ -1,7 +1,7 @@
 """Predictions: a classifier's probabilities on one split, the metrics they give, and the file they are kept in."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,31 +13,35 @@ from numpy.typing import NDArray
 from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
 from cnn.data.images import center_view
+from cnn.evaluation.calibration import UNCALIBRATED, Calibration
 from cnn.evaluation.classifier import Classifier
+from cnn.evaluation.metrics import Answers, Metrics, measure
 from cnn.support.parallel import ordered_map
 from cnn.support.progress import track
-from cnn.training.metrics import Confusion, Scores, confusion_matrix, scores
-
-
-class Metrics(Scores):
-    """Metrics of one split, and the number of images they are computed from."""
-
-    images: int
+from cnn.training.metrics import Confusion, confusion_matrix
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A classifier's predictions on one split: ids and names, true labels (n,), probabilities (n, classes)."""
+    """A classifier's predictions on one split: ids and names, true labels (n,), probabilities (n, classes).
+
+    ``calibration`` is the one that the probabilities have, and by which they become predictions.
+    """
 
     ids: Sequence[str]
     names: Sequence[str]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float32]
+    calibration: Calibration = UNCALIBRATED
+
+    def calibrated(self, calibration: Calibration) -> Self:
+        """The predictions, whose probabilities are a network's own, after calibration."""
+        return replace(self, probabilities=calibration.apply(self.probabilities), calibration=calibration)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """The class with the highest probability, (n,)."""
-        return self.probabilities.argmax(1)
+        """The predicted classes, (n,)."""
+        return self.calibration.decide(self.probabilities)
 
     @property
     def confusion(self) -> Confusion:
@@ -45,14 +49,14 @@ class Predictions:
         return confusion_matrix(self.labels, self.predicted, self.probabilities.shape[1])
 
     def metrics(self, positive: int | None) -> Metrics:
-        """Metrics as in `cnn.training.metrics.scores`."""
-        return Metrics(**dict(scores(self.confusion, positive)), images=len(self.labels))
+        """All metrics with their intervals, as in `cnn.evaluation.metrics.measure`."""
+        return measure(Answers(self.labels, self.probabilities, self.predicted), positive)
 
     def without(self, ids: Collection[str]) -> Self:
         """The predictions for images that are none of these."""
         kept = [number for number, id_ in enumerate(self.ids) if id_ not in ids]
         kept_ids, names = ([each[number] for number in kept] for each in (self.ids, self.names))
-        return type(self)(kept_ids, names, self.labels[kept], self.probabilities[kept])
+        return type(self)(kept_ids, names, self.labels[kept], self.probabilities[kept], self.calibration)
 
     def caption(self, number: int, classes: Sequence[str]) -> str:
         """The prediction with its probability, and on another line the label if that is another."""
@@ -63,8 +67,10 @@ class Predictions:
 
     def most_confident(self, *, correct: bool, count: int) -> list[int]:
         """Numbers of the correct or wrong predictions with the highest probability, highest first."""
-        chosen = np.flatnonzero((self.predicted == self.labels) == correct)
-        return chosen[np.argsort(-self.probabilities[chosen].max(1), kind="stable")][:count].tolist()
+        predicted = self.predicted
+        chosen = np.flatnonzero((predicted == self.labels) == correct)
+        confidence = self.probabilities[chosen, predicted[chosen]]
+        return chosen[np.argsort(-confidence, kind="stable")][:count].tolist()
 
 
 def predict_split(classifier: Classifier, dataset: Dataset, split: str) -> Predictions:
@@ -72,7 +78,7 @@ def predict_split(classifier: Classifier, dataset: Dataset, split: str) -> Predi
     ids, labels = dataset.ids_and_labels(split)
     crops = ordered_map(lambda row: center_view(decode(row.data), classifier.preprocessing), dataset.rows(split))
     probabilities = track(classifier.predict(crops), f"evaluating {split}", len(ids), "image")
-    return Predictions(ids, dataset.names(split), labels, np.stack(list(probabilities)))
+    return Predictions(ids, dataset.names(split), labels, np.stack(list(probabilities)), classifier.calibration)
 
 
 def save_predictions(path: Path, predictions: Predictions, classes: Sequence[str]) -> None:
@@ -87,12 +93,13 @@ def save_predictions(path: Path, predictions: Predictions, classes: Sequence[str
     pq.write_table(pa.table(columns), path)
 
 
-def load_predictions(path: Path, classes: Sequence[str]) -> Predictions:
-    """Read what `save_predictions` wrote."""
+def load_predictions(path: Path, classes: Sequence[str], calibration: Calibration) -> Predictions:
+    """Read what `save_predictions` wrote of predictions with this calibration."""
     table = pq.read_table(path)
     return Predictions(
         ids=table["id"].to_pylist(),
         names=table["image"].to_pylist(),
         labels=np.array([classes.index(label) for label in table["label"].to_pylist()], np.int64),
         probabilities=np.stack([table[f"p({name})"].to_numpy() for name in classes], 1),
+        calibration=calibration,
     )

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
 from cnn.data.images import Preprocessing, center_view
+from cnn.evaluation.calibration import MOST_PROBABLE, UNCALIBRATED, Calibration, calibrate, require_threshold
 from cnn.evaluation.classifier import Classifier
+from cnn.evaluation.metrics import Metrics
 from cnn.evaluation.outlook import Outlook
 from cnn.evaluation.plots import (
     confusion_plot,
@@ -23,7 +25,7 @@ from cnn.evaluation.plots import (
     regularisation_path,
     save_figure,
 )
-from cnn.evaluation.predictions import Metrics, Predictions, load_predictions, predict_split, save_predictions
+from cnn.evaluation.predictions import Predictions, load_predictions, predict_split, save_predictions
 from cnn.support.backend import CPU, Devices
 from cnn.support.files import atomic_folder, file_digest
 from cnn.training.checkpoints import Checkpoint, Epoch, checkpoint_file, load_checkpoint
@@ -52,6 +54,7 @@ class Report(BaseModel):
         confusion: of each split, counts of class *row* predicted as class *column*.
         caveats: what a reader of the metrics must know about the data.
         outlook: whether more images would help; empty if the head was not solved.
+        calibration: what makes the predictions from the network's probabilities.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +66,7 @@ class Report(BaseModel):
     confusion: dict[str, list[list[int]]]
     caveats: tuple[str, ...]
     outlook: str = ""
+    calibration: Calibration = UNCALIBRATED
 
     @classmethod
     def open(cls, folder: Path) -> "Report":
@@ -71,23 +75,31 @@ class Report(BaseModel):
 
 
 def evaluate(
-    checkpoint: Path, dataset: Dataset, folder: Path, *, positive: str | None = None, devices: Devices = CPU
+    checkpoint: Path,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    positive: str | None = None,
+    threshold: str = MOST_PROBABLE,
+    devices: Devices = CPU,
 ) -> Report:
     """Evaluate a saved checkpoint on validation and, once, on test, and fill ``folder`` with the report.
 
     If its head learnt from validation images, too, ``cross-validation`` takes their place: predictions of all images
-    but those of test by heads that were solved without the image. Writes ``metrics.json`` (`Report`),
-    ``predictions-SPLIT.parquet``, ``confusion.png`` and ``examples.png``; of a training by epochs ``history.parquet``
-    (an epoch a row) and ``curves.png``; of a solved head ``regularisation.png`` and ``learning_curve.png``.
+    but those of test by heads that were solved without the image. Temperature and threshold are chosen on those or, of
+    a training by epochs, on validation. Writes ``metrics.json`` (`Report`), ``predictions-SPLIT.parquet`` and figures;
+    of a training by epochs ``history.parquet`` (an epoch a row).
 
     Args:
         positive: the class of precision, recall and F1; None: ``hotdog`` if there is one, else their mean.
+        threshold: what the threshold on the probability of ``positive`` is chosen for (`calibration.Aim`).
 
     Raises:
-        UserError: there is no class ``positive``.
+        UserError: there is no class ``positive``, or the threshold needs one, or two classes.
     """
     trained, index = load_checkpoint(checkpoint), positive_class(dataset.classes, positive)
-    predictions = _predictions(trained, dataset, devices)
+    require_threshold(threshold, len(dataset.classes), index)
+    predictions = _predictions(trained, dataset, index, threshold, devices)
     outlook = Outlook.of(trained.learning_curve, index)
     figures = _figures(trained, outlook, predictions, dataset, index)
     report = Report(
@@ -98,16 +110,28 @@ def evaluate(
         confusion={split: found.confusion.tolist() for split, found in predictions.items()},
         caveats=dataset.caveats,
         outlook=outlook.sentence if outlook else "",
+        calibration=next(iter(predictions.values())).calibration,
     )
+    _save(folder, report, predictions, figures, dataset, trained.history)
+    return report
+
+
+def _save(
+    folder: Path,
+    report: Report,
+    predictions: Mapping[str, Predictions],
+    figures: "Mapping[str, Figure]",
+    dataset: Dataset,
+    history: Sequence[Epoch],
+) -> None:
     with atomic_folder(folder) as temporary:
         (temporary / METRICS_FILE).write_text(report.model_dump_json(indent=2), encoding="utf-8")
         for split, found in predictions.items():
             save_predictions(predictions_file(temporary, split), found, dataset.classes)
         for name, figure in figures.items():
             save_figure(figure, temporary / f"{name}.png", dataset.caveats)
-        if trained.history:
-            pq.write_table(history_table(trained.history), temporary / HISTORY_FILE)
-    return report
+        if history:
+            pq.write_table(history_table(history), temporary / HISTORY_FILE)
 
 
 def _figures(
@@ -132,26 +156,30 @@ def _figures(
     return figures
 
 
-def _predictions(trained: Checkpoint, dataset: Dataset, devices: Devices) -> dict[str, Predictions]:
-    """Predictions on each split but train, or cross-validated ones in the place of those on validation."""
-    classifier, found = Classifier.of(trained, devices), {}
+def _predictions(
+    trained: Checkpoint, dataset: Dataset, positive: int | None, aim: str, devices: Devices
+) -> dict[str, Predictions]:
+    """Predictions on each split but train, or cross-validated ones in the place of those on validation, calibrated."""
+    classifier, held_out, found = Classifier.of(trained, devices), _held_out(trained, dataset), {}
     for split in dataset.splits[1:]:
-        if split == "validation" and (held_out := _held_out(trained, dataset)):
+        if split == "validation" and held_out and len(held_out.ids) > sum(dataset.counts["train"].values()):
             found[CROSS_VALIDATION] = held_out
         else:
             found[split] = predict_split(classifier, dataset, split)
-    return found
+    chosen_on = held_out or next(iter(found.values()))
+    calibration = calibrate(chosen_on.labels, chosen_on.probabilities, positive, aim)
+    return {split: each.calibrated(calibration) for split, each in found.items()}
 
 
 def _held_out(trained: Checkpoint, dataset: Dataset) -> Predictions | None:
-    """Predictions by heads that were solved without the image; None if no head learnt from validation."""
+    """Predictions by heads that were solved without the image, of those that they learnt from; None: there are none."""
     ids, names, labels = list[str](), list[str](), list[int]()
     for split in ("train", "validation"):
         split_ids, split_labels = dataset.ids_and_labels(split)
         ids, names, labels = ids + split_ids, names + dataset.names(split), labels + split_labels.tolist()
-    if trained.held_out.get("ids", np.array([])).tolist() != ids:
-        return None
-    return Predictions(ids, names, np.array(labels), trained.held_out["probabilities"])
+        if trained.held_out.get("ids", np.array([])).tolist() == ids:
+            return Predictions(ids, names, np.array(labels), trained.held_out["probabilities"])
+    return None
 
 
 def predictions_file(report: Path, split: str) -> Path:
@@ -161,7 +189,7 @@ def predictions_file(report: Path, split: str) -> Path:
 
 def read_predictions(report: Path, split: str, classes: Sequence[str]) -> Predictions:
     """The predictions on a split that a report's folder holds."""
-    return load_predictions(predictions_file(report, split), classes)
+    return load_predictions(predictions_file(report, split), classes, Report.open(report).calibration)
 
 
 def history_table(epochs: Sequence[Epoch]) -> pa.Table:

@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from cnn.data.datasets import Dataset
-from cnn.evaluation.predictions import Metrics
+from cnn.evaluation.calibration import UNCALIBRATED, Calibration
+from cnn.evaluation.metrics import Metrics
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import CPU, Devices
 from cnn.support.files import NO_FILE, read_file, text_digest
@@ -112,7 +113,8 @@ class Lineage(_Record):
 class Manifest(_Record):
     """Everything known of a model version.
 
-    ``outlook`` says whether more images would help, if that is known; ``files`` holds the SHA-256 of each of its files.
+    ``calibration`` makes its answers from the network's probabilities; ``outlook`` says whether more images would help,
+    if that is known; ``files`` holds the SHA-256 of each of its files.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Manifest(_Record):
     promoted: bool
     reason: str
     outlook: str = ""
+    calibration: Calibration = UNCALIBRATED
     lineage: Lineage
     software: dict[str, str]
     files: dict[str, str] = {}

@@ -4,12 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-
 from cnn.data.images import Preprocessing
 from cnn.evaluation.comparison import Comparison
-from cnn.evaluation.intervals import f1_interval
-from cnn.evaluation.predictions import Metrics
+from cnn.evaluation.metrics import Metrics
 from cnn.evaluation.report import CROSS_VALIDATION
 from cnn.networks.architectures import PRETRAINED, NetworkConfig
 from cnn.publication.champions import champion
@@ -19,15 +16,25 @@ from cnn.support.errors import UserError
 
 
 def metrics_rows(metrics: Mapping[str, Metrics]) -> list[dict[str, str]]:
-    """Metrics as table rows, one per split.
+    """Metrics as table rows, one per metric, with a column for each split.
 
-    >>> metrics_rows({"test": Metrics(accuracy=1, precision=1, recall=1, f1=0.875, images=8)})[0]["f1"]
-    '0.875'
+    >>> metrics_rows({"test": Metrics(accuracy=1, precision=1, recall=1, f1=0.875, images=8)})[3]
+    {'': 'F1', 'test': '0.875'}
     """
+    columns = {split: dict(values.rows()) for split, values in metrics.items()}
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    return [{"": name} | {split: column.get(name, "–") for split, column in columns.items()} for name in names]
+
+
+def class_rows(manifest: Manifest) -> list[dict[str, str]]:
+    """Precision, recall and F1 of each class and their means as table rows, on the last split; older versions none."""
+    metrics = list(manifest.metrics.values())[-1]
+    rows = [*zip(manifest.classes, metrics.classes, strict=False), ("mean", metrics.mean)]
+    titles = {"precision": "precision", "recall": "recall", "f1": "F1"}
     return [
-        {"split": split}
-        | {name: f"{value:,}" if name == "images" else f"{value:.3f}" for name, value in values.model_dump().items()}
-        for split, values in metrics.items()
+        {"class": label} | {title: found.describe(name) for name, title in titles.items()}
+        for label, found in rows
+        if found
     ]
 
 
@@ -53,10 +60,8 @@ def history_rows(folder: Path) -> list[dict[str, str]]:
 
 def _f1(manifest: Manifest) -> str:
     """The F1 score with its 95 % interval, on test if there is one."""
-    split = list(manifest.metrics)[-1]
-    positive = None if manifest.positive is None else manifest.classes.index(manifest.positive)
-    low, high = f1_interval(np.array(manifest.confusion[split]), positive)
-    return f"{manifest.metrics[split].f1:.3f} ({low:.3f} to {high:.3f}) on {split}"
+    split, metrics = list(manifest.metrics.items())[-1]
+    return f"{metrics.describe('f1')} on {split}"
 
 
 def summary(version: Path) -> str:
@@ -121,6 +126,17 @@ def _chosen(manifest: Manifest) -> str:
     )
 
 
+def _decision(manifest: Manifest) -> str:
+    """What makes a prediction from probabilities, as a sentence."""
+    calibration = manifest.calibration
+    if calibration.positive is None or calibration.threshold is None:
+        return "The most probable class is predicted."
+    return (
+        f"{manifest.classes[calibration.positive]} is predicted from a probability of {calibration.threshold:.3f} on, "
+        f"a threshold that was chosen for {calibration.aim}."
+    )
+
+
 def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
     """Rows as a table in Markdown, the keys of the first as its titles."""
     header = list(rows[0])
@@ -149,7 +165,7 @@ def _licence(name: str) -> str:
     return f" Licence: {name}." if name else ""
 
 
-def _usage(preprocessing: Preprocessing, mirrored_mean: bool) -> str:
+def _usage(preprocessing: Preprocessing, mirrored_mean: bool, temperature: float) -> str:
     scaled = "each image stretched to 0…1"
     if preprocessing.mean and preprocessing.std:
         mean, std = ([round(value, 3) for value in values] for values in (preprocessing.mean, preprocessing.std))
@@ -161,7 +177,8 @@ def _usage(preprocessing: Preprocessing, mirrored_mean: bool) -> str:
             "(symbol and ONNX do this themselves; with the `.params` alone, run the network on both)"
         )
     return f"""Input: the shorter side resized to {preprocessing.short_side} px, the middle {preprocessing.crop} × \
-{preprocessing.crop} px, RGB, {scaled}. Output: logits in the order of `classes.json`{mean_of}."""
+{preprocessing.crop} px, RGB, {scaled}. Output: logits in the order of `classes.json`{mean_of}; \
+their softmax, after division by {temperature:g}, is the calibrated probability of each class."""
 
 
 def _zoo(network: NetworkConfig, classes: int) -> str:
@@ -179,13 +196,15 @@ def model_card(manifest: Manifest, comparison: Comparison | None) -> str:
     notes = "".join(f"\n> {note}\n" for note in manifest.lineage.notes)
     architecture, classes = manifest.network.architecture, len(manifest.classes)
     compared = f"\n{markdown_table(comparison.table())}\n" if comparison else ""
+    of_classes = f"\n{markdown_table(rows)}\n" if (rows := class_rows(manifest)) else ""
     return f"""# {manifest.name} {manifest.version}
 {notes}
 Network `{architecture}` that distinguishes: {", ".join(manifest.classes)}. Published {manifest.created}.
 
 {markdown_table(metrics_rows(manifest.metrics))}
-{compared}
-Precision, recall and F1 are {about}. {" ".join([_chosen(manifest), *_untested(manifest), manifest.outlook]).strip()}
+{compared}{of_classes}
+Precision, recall, F1, average precision and ROC AUC are {about}; 95 % intervals in parentheses. \
+{" ".join([_decision(manifest), _chosen(manifest), *_untested(manifest), manifest.outlook]).strip()}
 
 **Champion:** {"yes" if manifest.promoted else "no"}. {manifest.reason}
 
@@ -197,7 +216,7 @@ Precision, recall and F1 are {about}. {" ".join([_chosen(manifest), *_untested(m
 
     python -m cnn classify --name {manifest.name} IMAGE
 
-{_usage(manifest.network.preprocessing, manifest.network.mirrored_mean)} \
+{_usage(manifest.network.preprocessing, manifest.network.mirrored_mean, manifest.calibration.temperature)} \
 `{architecture}.params` loads into `cnn.networks.architectures.{architecture}({classes})`\
 {_zoo(manifest.network, classes)}, \
 `{architecture}-symbol.json` with `{architecture}-0000.params` into `gluon.SymbolBlock.imports`, \

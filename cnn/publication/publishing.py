@@ -57,8 +57,8 @@ def publish(
 ) -> Path:
     """Write a network as the next version of the model ``name`` and, if it is not worse, make it the champion.
 
-    A network of which there is an intact version already, with the same comparison, is not published again. What was
-    damaged in the model's folder is set aside or, for ``champion.json``, restored, and that is logged.
+    A network of which there is an intact version already, with the same calibration and comparison, is not published
+    again. What was damaged in the model's folder is set aside or, for ``champion.json``, restored, and that is logged.
 
     Args:
         checkpoint: folder of a saved checkpoint.
@@ -96,9 +96,10 @@ def _publish(candidate: Candidate, digest: str, folder: Path, promote: Promotion
 
 
 def _published_before(candidate: Candidate, digest: str, folder: Path, promote: Promotion) -> Path | None:
-    """The intact version of the same network, data and comparison, None if there is none, or none to be promoted."""
+    """The intact version with the same network, data, calibration and comparison; None if none is to be promoted."""
+    made_from = (digest, candidate.lineage.data.digest, Report.open(candidate.report).calibration)
     for version, manifest in versions(folder).items():
-        same = (manifest.checkpoint, manifest.lineage.data.digest) == (digest, candidate.lineage.data.digest)
+        same = (manifest.checkpoint, manifest.lineage.data.digest, manifest.calibration) == made_from
         wanted = manifest.promoted or promote != "always"  # what a version says of itself is never edited
         if same and wanted and is_intact(version) and _accuracies(version) == _accuracies(candidate.report):
             return version
@@ -133,6 +134,7 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
             promoted=decision.promoted,
             reason=decision.reason,
             outlook=report.outlook,
+            calibration=report.calibration,
             lineage=candidate.lineage,
             software=_software(),
         )

@@ -158,7 +158,7 @@ def load_version(version: str | Path, devices: Devices = CPU) -> Classifier:
             warnings.filterwarnings("ignore", "Cannot decide type")  # of the input, which only an image has
             net = mx.gluon.SymbolBlock.imports(str(symbol), ["data"], str(parameters), ctx=devices.contexts)
         network = Runner(net, side, devices)
-    return Classifier(network, manifest.classes, manifest.network.preprocessing)
+    return Classifier(network, manifest.classes, manifest.network.preprocessing, manifest.calibration)
 
 
 def image_ids(version: Path, splits: tuple[str, ...]) -> set[str]:

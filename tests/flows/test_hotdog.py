@@ -97,6 +97,7 @@ def test_settings_decide_what_runs(run: Runner, drawn: Path) -> None:
     for change in ({"center_only": True}, {"keep_validation": True}, {"seed": 1}):
         assert {"embed", "train"} <= run(drawn, **change).worked() <= {"embed", *TRAINING}
     assert run(drawn, positive="not_hotdog").worked() == TRAINING
+    assert run(drawn, threshold="recall:0.95").worked() == {"evaluate", "publish"}
     assert not run(drawn).worked()
 
 

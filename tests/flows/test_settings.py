@@ -25,6 +25,7 @@ FLOWS: dict[type[FlowSettings], Any] = {HotdogSettings: hotdog, CifarSettings: c
 WRONG: list[tuple[type[FlowSettings], dict[str, Any], str]] = [
     (HotdogSettings, {"recipe": "fast"}, "recipe fast: Input should be 'tuned' or 'notebook'"),
     (HotdogSettings, {"epochs": 0}, "epochs 0: Input should be greater than or equal to 1"),
+    (HotdogSettings, {"threshold": "precision"}, "threshold precision: String should match pattern"),
     (HotdogSettings, {"seed": -1}, "seed -1: Input should be greater than or equal to 0"),
     (HotdogSettings, {"epochs": 10_001}, "epochs 10001: Input should be less than or equal to 10000"),
     (HotdogSettings, {"min_new": -1}, "min-new -1: Input should be greater than or equal to 0"),

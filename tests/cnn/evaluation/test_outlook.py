@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnn.evaluation.intervals import f1_interval
+from cnn.evaluation.intervals import draw_f1, percentile_interval
 from cnn.evaluation.outlook import Outlook
 from cnn.training.checkpoints import Facts
 
@@ -40,7 +40,7 @@ def test_points_have_the_intervals_of_f1() -> None:
     outlook = Outlook.of(points, 1)
     assert outlook and outlook.images == 400
     for low, high, point in zip(outlook.low, outlook.high, points, strict=True):
-        assert (low, high) == pytest.approx(f1_interval(np.array(point["confusion"]), 1), abs=0.01)
+        assert (low, high) == pytest.approx(percentile_interval(draw_f1(np.array(point["confusion"]), 1)), abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
+from cnn.evaluation.calibration import Calibration
 from cnn.evaluation.predictions import Predictions, load_predictions, save_predictions
 
 CLASSES = ("ant", "bee", "cat")
@@ -21,6 +23,7 @@ def make_predictions(count: int = 10, seed: int = 0) -> Predictions:
     return Predictions(ids, names, labels, probabilities)
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 100), st.sampled_from([None, 0, 2]))
 def test_metrics_are_scikit_learns(seed: int, positive: int | None) -> None:
     found = make_predictions(seed=seed)
@@ -33,6 +36,7 @@ def test_metrics_are_scikit_learns(seed: int, positive: int | None) -> None:
     np.testing.assert_array_equal(found.confusion, confusion_matrix(found.labels, predicted, labels=[0, 1, 2]))
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.sets(st.integers(0, 9), max_size=9))
 def test_some_images_can_be_left_out(left_out: set[int]) -> None:
     found = make_predictions()
@@ -60,10 +64,25 @@ def test_caption_names_label_of_mistakes_only() -> None:
     assert found.caption(1, ("a\nnt", "bee", "c\nat")) == "a nt 70%\nis c at"
 
 
+def test_everything_follows_the_threshold(tmp_path: Path) -> None:
+    shares = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8]], np.float32)
+    raw = Predictions(list("abcd"), list("abcd"), np.array([0, 0, 1, 0]), shares)
+    found = raw.calibrated(Calibration(threshold=0.35, positive=0))
+    assert found.predicted.tolist() == [0, 0, 1, 1] and found.confusion.tolist() == [[2, 1], [0, 1]]
+    assert found.metrics(0).recall == pytest.approx(2 / 3) and raw.metrics(0).recall == pytest.approx(1 / 3)
+    assert found.without({"a"}).predicted.tolist() == [0, 1, 1]
+    assert [found.caption(number, CLASSES) for number in (1, 3)] == ["ant 40%", "bee 80%\nis ant"]
+    assert found.most_confident(correct=True, count=9) == [0, 2, 1]  # by the probability of what is predicted
+    save_predictions(tmp_path / "file.parquet", found, CLASSES[:2])
+    assert pq.read_table(tmp_path / "file.parquet")["prediction"].to_pylist() == ["ant", "ant", "bee", "bee"]
+    again = load_predictions(tmp_path / "file.parquet", CLASSES[:2], found.calibration)
+    assert again.predicted.tolist() == [0, 0, 1, 1]
+
+
 def test_predictions_survive_their_file(tmp_path: Path) -> None:
     found = make_predictions()
     save_predictions(tmp_path / "file.parquet", found, CLASSES)
-    again = load_predictions(tmp_path / "file.parquet", CLASSES)
+    again = load_predictions(tmp_path / "file.parquet", CLASSES, found.calibration)
     assert (again.ids, again.names) == (found.ids, found.names)
     np.testing.assert_array_equal(again.labels, found.labels)
     np.testing.assert_array_equal(again.probabilities, found.probabilities)

@@ -16,7 +16,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
 from cnn.evaluation import report
-from cnn.evaluation.report import Report, evaluate
+from cnn.evaluation.calibration import calibrate
+from cnn.evaluation.report import Report, evaluate, read_predictions
 from cnn.networks.architectures import NetworkConfig
 from cnn.networks.running import initialise, parameters
 from cnn.support.backend import mx
@@ -71,7 +72,7 @@ def test_report_holds_everything(net: Any, checkpoint: Path, drawn_dataset: Data
     assert pq.read_table(folder / "history.parquet").to_pylist() == list(HISTORY)
     for split in ("validation", "test"):
         rows = pq.read_table(folder / f"predictions-{split}.parquet").to_pylist()
-        powers = np.exp(outputs(net, dataset, split))
+        powers = np.exp(outputs(net, dataset, split) / found.calibration.temperature)
         shares = powers / powers.sum(1, keepdims=True)
         np.testing.assert_allclose([[row[f"p({name})"] for name in dataset.classes] for row in rows], shares, atol=1e-4)
         labels = [dataset.classes[label] for label in dataset.ids_and_labels(split)[1]]
@@ -123,7 +124,10 @@ def test_solved_head_is_judged_by_its_held_out_predictions(
     assert found.metrics["cross-validation"].f1 == pytest.approx(f1_score(labels, predicted, pos_label=0))
     assert found.confusion["cross-validation"] == confusion_matrix(labels, predicted).tolist()
     rows = pq.read_table(folder / "predictions-cross-validation.parquet").to_pylist()
-    assert [row["p(hotdog)"] for row in rows] == probabilities[:, 0].tolist()
+    np.testing.assert_allclose(
+        [row["p(hotdog)"] for row in rows], found.calibration.apply(probabilities)[:, 0], rtol=1e-6
+    )
+    assert found.calibration == calibrate(labels, probabilities, 0)
     assert [row["image"] for row in rows] == drawn_dataset.names("train") + drawn_dataset.names("validation")
     assert "more images would help" in found.outlook
     names = {file.name for file in folder.iterdir()}
@@ -132,11 +136,39 @@ def test_solved_head_is_judged_by_its_held_out_predictions(
 
 
 def test_kept_validation_images_are_predicted(checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path) -> None:
-    solved(checkpoint, drawn_dataset, "train")
-    assert list(evaluate(checkpoint, drawn_dataset, tmp_path / "report").metrics) == ["validation", "test"]
+    probabilities, labels = solved(checkpoint, drawn_dataset, "train")
+    found = evaluate(checkpoint, drawn_dataset, tmp_path / "report")
+    assert list(found.metrics) == ["validation", "test"]
+    assert found.calibration == calibrate(labels, probabilities, 0)
 
 
-def test_unknown_positive_class_is_refused(checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("solve", [False, True])
+def test_threshold_is_chosen_without_test(
+    net: Any, checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path, solve: bool
+) -> None:
+    if solve:
+        probabilities, labels = solved(checkpoint, drawn_dataset, "train", "validation")
+    else:
+        powers = np.exp(outputs(net, drawn_dataset, "validation"))
+        probabilities, labels = powers / powers.sum(1, keepdims=True), drawn_dataset.ids_and_labels("validation")[1]
+    found = evaluate(checkpoint, drawn_dataset, tmp_path / "report", threshold="recall:0.9")
+    expected = calibrate(labels, probabilities, 0, "recall:0.9")
+    assert found.calibration.threshold == pytest.approx(expected.threshold, abs=1e-3)
+    for split, confusion in found.confusion.items():
+        rows = pq.read_table(tmp_path / "report" / f"predictions-{split}.parquet").to_pylist()
+        predicted = ["hotdog" if row["p(hotdog)"] >= found.calibration.threshold else "not_hotdog" for row in rows]
+        assert [row["prediction"] for row in rows] == predicted
+        labels = [row["label"] for row in rows]
+        assert confusion == confusion_matrix(labels, predicted, labels=drawn_dataset.classes).tolist()
+        assert found.metrics[split].f1 == f1_score(labels, predicted, pos_label="hotdog", zero_division=0)
+    again = read_predictions(tmp_path / "report", "test", drawn_dataset.classes)
+    assert again.confusion.tolist() == found.confusion["test"]
+
+
+def test_impossible_settings_are_refused(checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'cow': there is no such class; choose one of hotdog, not_hotdog"):
         evaluate(checkpoint, drawn_dataset, tmp_path / "report", positive="cow")
+    with pytest.raises(UserError, match="threshold f1: a threshold needs two classes, and there are 3"):
+        three = drawn_dataset.model_copy(update={"classes": ("a", "b", "c")})
+        evaluate(checkpoint, three, tmp_path / "report", threshold="f1")
     assert not (tmp_path / "report").exists()

@@ -10,7 +10,9 @@ from candidates import Made, make_candidate
 
 from cnn.data.datasets import Dataset
 from cnn.data.images import PHOTO, Preprocessing
+from cnn.evaluation.calibration import Calibration
 from cnn.evaluation.comparison import Comparison, ComparisonRow
+from cnn.evaluation.metrics import Metrics
 from cnn.networks.architectures import NetworkConfig
 from cnn.publication.champions import promote
 from cnn.publication.manifest import Lineage, Manifest, WeightsOrigin
@@ -40,7 +42,11 @@ def test_card_says_what_the_manifest_says(manifest: Manifest) -> None:
     card = model_card(manifest, None)
     for part in (
         "# food v0001", f"> {NOTE}", "Network `squeezenet` that distinguishes: hotdog, not_hotdog.",
-        "| validation | 0.500 | 0.500 | 1.000 | 0.667 | 8 |", "of the class hotdog",
+        "|  | validation | test |", "| images | 8 | 8 |",
+        "| recall | 1.000 (1.000 to 1.000) | 1.000 (1.000 to 1.000) |",
+        "of the class hotdog", "The most probable class is predicted.",
+        "| not_hotdog | 0.000 (0.000 to 0.000) | 0.000 (0.000 to 0.000) | 0.000 (0.000 to 0.000) |", "| mean | 0.250 (",
+        f"after division by {manifest.calibration.temperature:g}, is the calibrated probability",
         f"**Champion:** yes. {manifest.reason}", "train: 8 hotdog, 8 not_hotdog", "Recipe `tuned`, random seed 0",
         "resized to 32 px, the middle 32 × 32 px, RGB, /255, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]",
     ):  # fmt: skip
@@ -104,7 +110,7 @@ def test_summary_says_whether_it_is_the_champion(candidate: Made, tmp_path: Path
     said = summary(first)
     assert "food v0001 is the champion. There was no champion to compare with." in said
     assert f"Model: {first}" in said and NOTE in said and "no test" not in said
-    assert said.splitlines()[1].split() == ["split", "accuracy", "precision", "recall", "f1", "images"]
+    assert said.splitlines()[1].split() == ["validation", "test"]
     second = shutil.copytree(first, tmp_path / "food" / "v0002")
     manifest = Manifest.open(second)
     (second / "manifest.json").write_text(change(manifest, version="v0002", promoted=False).model_dump_json())
@@ -120,10 +126,20 @@ def test_summary_says_whether_it_is_the_champion(candidate: Made, tmp_path: Path
 
 def test_rows_are_for_people(candidate: Made, tmp_path: Path) -> None:
     version = candidate.publish(tmp_path)
-    assert metrics_rows(Manifest.open(version).metrics)[0] == {
-        "split": "validation", "accuracy": "0.500", "precision": "0.500", "recall": "1.000", "f1": "0.667",
-        "images": "8",
-    }  # fmt: skip
+    rows = {row[""]: row for row in metrics_rows(Manifest.open(version).metrics)}
+    assert rows["accuracy"] == {
+        "": "accuracy",
+        "validation": "0.500 (0.500 to 0.500)",
+        "test": "0.500 (0.500 to 0.500)",
+    }
+    older = {"test": Metrics(accuracy=0.5, precision=0.5, recall=0.5, f1=0.5, images=8)}
+    both = {row[""]: row for row in metrics_rows(older | {"more": Manifest.open(version).metrics["test"]})}
+    assert both["F1"]["test"] == "0.500" and both["ROC AUC"]["test"] == "–"
+
+
+def test_card_says_what_decides(manifest: Manifest) -> None:
+    card = model_card(change(manifest, calibration=Calibration(threshold=0.25, positive=0, aim="recall:0.95")), None)
+    assert "hotdog is predicted from a probability of 0.250 on, a threshold that was chosen for recall:0.95." in card
 
 
 def test_history_tells_of_all_versions(candidate: Made, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is published, and what a publication that was killed leaves."""
 
+import json
 import pickle
 import shutil
 import subprocess
@@ -12,12 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from candidates import Made, equal, hotdog, models, other, photos  # noqa: F401  (fixtures)
 from conftest import ROOT, write_images
+from PIL import Image
 
 from cnn.data.preparation import prepare
+from cnn.evaluation.calibration import UNCALIBRATED
 from cnn.evaluation.comparison import Comparison, ComparisonRow
+from cnn.evaluation.report import evaluate
 from cnn.publication.champions import champion, find_champion, promote
 from cnn.publication.manifest import Manifest
-from cnn.publication.versions import new_images, versions
+from cnn.publication.model_card import history_rows, model_card, summary
+from cnn.publication.versions import load_version, new_images, versions
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 
@@ -56,6 +61,34 @@ def test_same_network_of_another_comparison_is_published_anew(hotdog: Made, tmp_
         made = [replace(hotdog, report=report).publish(models) for _ in range(2)]
         assert [version.name for version in made] == [f"v000{number}"] * 2
         assert Comparison.open(made[0]) == found
+
+
+def test_same_network_with_another_threshold_is_published_anew(hotdog: Made, tmp_path: Path, models: Path) -> None:
+    first = hotdog.publish(models)
+    evaluate(hotdog.checkpoint, hotdog.dataset, tmp_path / "report", threshold="0.95")
+    second = replace(hotdog, report=tmp_path / "report").publish(models)
+    assert second.name == "v0002" and Manifest.open(second).calibration.threshold == 0.95
+    image = Image.new("RGB", (32, 32))
+    for version, predicted in ((first, "hotdog"), (second, "not_hotdog")):  # whose probability of hotdog is below .95
+        classifier = load_version(version)
+        (shares,) = classifier.predict([image])
+        assert classifier.classes[classifier.calibration.decide(shares)] == predicted
+        table = pq.read_table(version / "predictions-test.parquet").to_pylist()
+        assert {row["prediction"] for row in table} == {predicted}
+        assert shares[0] == pytest.approx(table[0]["p(hotdog)"], abs=1e-5)
+
+
+def test_version_of_before_calibration_answers_as_it_did(hotdog: Made, models: Path) -> None:
+    version = hotdog.publish(models)
+    content = json.loads((version / "manifest.json").read_text())
+    for new in ("calibration", "checksum"):
+        del content[new]
+    kept = ("accuracy", "precision", "recall", "f1", "images")
+    content["metrics"] = {split: {name: found[name] for name in kept} for split, found in content["metrics"].items()}
+    (version / "manifest.json").write_text(json.dumps(content))
+    assert load_version(version).calibration == UNCALIBRATED
+    assert "0.667 on test" in history_rows(version.parent)[0]["F1"] and "accuracy" in summary(version)
+    assert "| mean |" not in model_card(Manifest.open(version), None)
 
 
 def test_manifest_says_what_was_published(hotdog: Made, models: Path) -> None:
