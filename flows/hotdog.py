@@ -21,6 +21,7 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     recipe, seed, positive = settings.make_recipes(), settings.seed, settings.positive
     store, mirror, devices = place.store, place.mirror, choose_devices(settings.device)
     where: dict[str, Any] = {"devices": devices, "store": store}
+    decision: dict[str, Any] = {"positive": positive, "threshold": settings.threshold}
     what: dict[str, Any] = {"network": pretrained_network(settings.backbone)} | where
 
     data = fetching.choose_data(settings.data, store, mirror)
@@ -29,7 +30,7 @@ def hotdog(settings: HotdogSettings) -> runs.End:
 
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
     dataset = preparing.prepare(source, test_as_validation=recipe.chooses_on_test, store=store)
-    preparing.check_decision(dataset, positive, settings.threshold)
+    preparing.check_decision(dataset, **decision)
     publishing.check_source(dataset, data, place.models / name, settings.promote)
     if outcome := outcomes.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
@@ -39,8 +40,7 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     checkpoint = training.train_stage(
         stage, inputs=inputs, dataset=dataset, weights=weights, positive=positive, seed=seed, **what
     )
-    judged: dict[str, Any] = {"positive": positive, "threshold": settings.threshold}
-    report = evaluating.evaluate("classifier", checkpoint=checkpoint, dataset=dataset, **judged, **where)
+    report = evaluating.evaluate("classifier", checkpoint=checkpoint, dataset=dataset, **decision, **where)
     version = publishing.publish(
         name=name,
         checkpoint=checkpoint,
