@@ -25,6 +25,7 @@ from cnn.support.text import printable
 
 _SECONDS_PER_ADDRESS = 60.0
 _IMAGES_AT_ONCE = 16
+_NOVEL = "; unlike anything it was trained on"
 
 
 def add(commands: Commands) -> None:
@@ -33,7 +34,9 @@ def add(commands: Commands) -> None:
     command.add_argument("images", nargs="+", help="image files, http(s) addresses, or folders of images")
     add_model(command)
     command.add_argument("--json", action="store_true", help="print one JSON object per image")
-    command.add_argument("--plot", type=as_path, help="save the (first) image and what the network sees of it, as PNG")
+    command.add_argument(
+        "--plot", type=as_path, help="save the (first) image, what the network sees of it and where, as PNG"
+    )
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -97,11 +100,11 @@ def _caption(probabilities: dict[str, float]) -> str:
     return f"{predicted} ({', '.join(f'{label} {share:.1%}' for label, share in probabilities.items())})"
 
 
-def _line(place: str, probabilities: dict[str, float], as_json: bool) -> str:
+def _line(place: str, probabilities: dict[str, float], novel: bool | None, as_json: bool) -> str:
     if as_json:
         predicted = max(probabilities, key=probabilities.__getitem__)
-        return json.dumps({"image": place, "class": predicted, "probabilities": probabilities})
-    return printable(f"{place}: {_caption(probabilities)}")
+        return json.dumps({"image": place, "class": predicted, "probabilities": probabilities, "novel": novel})
+    return printable(f"{place}: {_caption(probabilities)}{_NOVEL if novel else ''}")
 
 
 def classify(
@@ -119,12 +122,13 @@ def classify(
     for group in in_groups(ordered_map(_open, places), _IMAGES_AT_ONCE):
         failures += [reason for _, image, reason in group if image is None]
         opened = [(place, image, center_view(image, classifier.preprocessing)) for place, image, _ in group if image]
-        predictions = classifier.predict(crop for _, _, crop in opened)
-        for (place, image, crop), shares in zip(opened, predictions, strict=True):
-            probabilities = dict(zip(classifier.classes, map(float, shares), strict=True))
-            print(_line(place, probabilities, as_json))
+        answers = classifier.answer(crop for _, _, crop in opened)
+        for (place, image, crop), answer in zip(opened, answers, strict=True):
+            probabilities = dict(zip(classifier.classes, map(float, answer.probabilities), strict=True))
+            print(_line(place, probabilities, answer.novel, as_json))
             if plot:
-                save_figure(seen_by_network(image, crop, _caption(probabilities)), plot)
+                caption = _caption(probabilities) + (_NOVEL if answer.novel else "")
+                save_figure(seen_by_network(image, crop, caption, answer.evidence), plot)
                 plot = None
     if failures:
         raise UserError(printable(" ".join(failures)))
