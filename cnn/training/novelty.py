@@ -35,11 +35,11 @@ class Novelty:
     """What tells whether an image is novel.
 
     Attributes:
-        known: of training images, (n, channels), the directions of their features.
+        known: of training images, (n, channels), the directions of their features, as 16 bits hold them.
         limit: the distance 0…1 from the nearest of them beyond which an image is novel.
     """
 
-    known: NDArray[np.float16]
+    known: NDArray[np.float32]
     limit: NDArray[np.float32]
 
     @classmethod
@@ -54,15 +54,15 @@ class Novelty:
         most = _MOST_BYTES // (2 * features.shape[1])
         if len(features) > most:
             features = features[np.sort(np.random.default_rng(seed).choice(len(features), most, replace=False))]
-        known = _directions(features).astype(np.float16)
-        similarities = known.astype(np.float32) @ known.T.astype(np.float32)
+        known = _directions(features).astype(np.float16).astype(np.float32)
+        similarities = known @ known.T
         np.fill_diagonal(similarities, 0)  # leave one out
         own = np.sqrt(np.maximum(0, 1 - similarities.max(1)))
         return cls(known, np.quantile(own, 1 - _FALSE_ALARMS, method="higher"))
 
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Hellinger distance 0…1 of images from the nearest that is known, (n,), by their features (n, channels)."""
-        similarities = _directions(features) @ self.known.T.astype(np.float32)
+        similarities = _directions(features) @ self.known.T
         return np.sqrt(np.maximum(0, 1 - similarities.max(1)))
 
     def is_novel(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -72,10 +72,10 @@ class Novelty:
     def save(self, path: Path) -> None:
         """Write it as ``.npz``."""
         with atomic_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **vars(self))
+            np.savez(file, known=self.known.astype(np.float16), limit=self.limit)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
-            return cls(**arrays)
+            return cls(arrays["known"].astype(np.float32), arrays["limit"])
