@@ -87,28 +87,32 @@ def found(measure: Callable[[Features, Labels], Distance], known: Features, labe
     return [float((distance(each) > limit).mean()) for each in asked]
 
 
-def foreign(cifar: Path | None) -> Iterator[tuple[str, list[Image.Image]]]:
-    """Kinds of images that are no photos of food."""
+def foreign(cifar: Path | None, count: int) -> Iterator[tuple[str, list[Image.Image]]]:
+    """Kinds of images that are no photos of food, about ``count`` of each."""
     rng = np.random.default_rng(0)
     if cifar:
         records = np.fromfile(cifar / "data_batch_1.bin", np.uint8).reshape(-1, 3073)
-        chosen = records[rng.choice(len(records), 400, replace=False), 1:].reshape(-1, 3, 32, 32)
+        chosen = records[rng.choice(len(records), 4 * count, replace=False), 1:].reshape(-1, 3, 32, 32)
         yield "CIFAR-10", [Image.fromarray(each) for each in chosen.transpose(0, 2, 3, 1)]
-    yield "drawn food", [Image.fromarray(draw(label, 0, index)) for label in CLASSES for index in range(50)]
-    noise = (rng.integers(0, 256, (side, side, 3), np.uint8) for side in (8, 32, SIZE) for _ in range(20))
+    yield "drawn food", [Image.fromarray(draw(label, 0, index)) for label in CLASSES for index in range(count // 2)]
+    noise = (rng.integers(0, 256, (side, side, 3), np.uint8) for side in (8, 32, SIZE) for _ in range(count // 5))
     yield "noise", [Image.fromarray(each).resize((SIZE, SIZE), Image.Resampling.NEAREST) for each in noise]
-    yield "one colour", [Image.new("RGB", (SIZE, SIZE), tuple(rng.integers(0, 256, 3).tolist())) for _ in range(40)]
-    faces = (255 * skimage.data.lfw_subset()[:100]).astype(np.uint8)
+    yield (
+        "one colour",
+        [Image.new("RGB", (SIZE, SIZE), tuple(rng.integers(0, 256, 3).tolist())) for _ in range(count // 2)],
+    )
+    faces = (255 * skimage.data.lfw_subset()[:count]).astype(np.uint8)
     yield "faces", [Image.fromarray(each).convert("RGB") for each in faces]
-    files = sorted(Path(skimage.data.__file__).parent.glob("*.[pj][np]g"))
+    files = sorted(Path(skimage.data.__file__).parent.glob("*.[pj][np]g"))[:count]
     yield "scikit-image", [open_image(file.read_bytes()) for file in files]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Embed all images, then print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    options = parse(parser, arguments, paths=("data", "weights", "cifar"))
-    with working_folder(options, images=12) as folder, threadpool_limits(1):
+    parser.add_argument("--count", type=int, default=100, help="foreign images of each kind, about")
+    options = parse(parser, arguments, paths=("data", "weights", "cifar"), count=10)
+    with working_folder(options, images=24) as folder, threadpool_limits(1):
         dataset, start = cnn.prepare(options.data, folder / "dataset"), cnn.pretrained(options.weights)
         embed(dataset, start, folder / "features", splits=("train", "test"))
         (ids, labels), (test_ids, _) = map(dataset.ids_and_labels, ("train", "test"))
@@ -116,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         network = Runner(embedding_network(start, CPU), start.network.preprocessing.crop)
         sets = {
             name: np.concatenate(list(network(to_tensor([center_view(each)]) for each in images)))
-            for name, images in foreign(options.cifar)
+            for name, images in foreign(options.cifar, options.count)
         }
     print(describe_conditions(1, [0]), {name: len(each) for name, each in sets.items()})
     titles = " | ".join(("measure", "false alarms", *sets))

@@ -267,7 +267,7 @@ def explained(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) 
     trained = Checkpoint(network, drawn_dataset.classes, values, (EPOCH,))
     embed(drawn_dataset, trained, folder, splits=("train",))
     known = FeatureStore(folder).load(drawn_dataset.ids_and_labels("train")[0][:1])
-    novelty = replace(Novelty.fit(known.repeat(2, axis=0)), limit=np.float32(0.01))
+    novelty = replace(Novelty.fit(known.repeat(2, axis=0)), limit=np.array(0.01, np.float32))
     as_candidate(folder, drawn_dataset, replace(trained, novelty=novelty)).publish(folder / "models")
     return folder / "models"
 
