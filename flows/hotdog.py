@@ -34,12 +34,11 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     if outcome := outcomes.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
     weights = fetching.fetch_weights(chosen, settings.backbone, seed=seed, store=store, mirror=mirror)
-    checkpoint = weights
-    for stage in recipe.stages:
-        inputs = preparing.make_inputs(stage, dataset, weights, **what)
-        checkpoint = training.train_stage(
-            stage, inputs=inputs, dataset=dataset, start=checkpoint, positive=positive, seed=seed, **what
-        )
+    (stage,) = recipe.stages
+    inputs = preparing.make_inputs(stage, dataset, weights, **what)
+    checkpoint = training.train_stage(
+        stage, inputs=inputs, dataset=dataset, weights=weights, positive=positive, seed=seed, **what
+    )
     report = evaluating.evaluate("classifier", checkpoint=checkpoint, dataset=dataset, positive=positive, **where)
     version = publishing.publish(
         name=name,

@@ -97,14 +97,6 @@ def test_notebook_recipe_chooses_on_test(run: Runner, photos: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_finetuning_is_a_second_stage(run: Runner, drawn: Path) -> None:
-    version = run(drawn, finetune=1).version
-    history = pq.read_table(version / "history.parquet").to_pylist()
-    assert [(row["stage"], row["epoch"]) for row in history] == [(2, 0), (2, 1)]
-    assert [stage.get("trains") for stage in Manifest.open(version).lineage.stages] == [None, "all"]
-
-
-@pytest.mark.usefixtures("no_figures")
 def test_three_classes_have_a_mean_f1(run: Runner, tmp_path: Path) -> None:
     for number, label in enumerate(("ant", "bee", "cat")):
         for split, first in (("train", 10 * number), ("validation", 100 + 10 * number)):

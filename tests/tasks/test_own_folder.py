@@ -22,9 +22,9 @@ def test_killed_training_is_found_by_all_it_depends_on(tmp_path: Path) -> None:
     own = folder_of("train head", **inputs)
     assert own == folder_of("train head", **inputs) and own.parent == tmp_path / "training" and not own.exists()
     moved = WEIGHTS.model_copy(update={"path": Path("/elsewhere"), "notes": ("Mind.",)})
-    assert folder_of("train head", **inputs, start=moved) == own
+    assert folder_of("train head", **inputs, weights=moved) == own
     others: list[dict[str, Any]] = [
-        {"start": reference("other weights")}, {"seed": 1}, {"inputs": reference("other features")},
+        {"weights": reference("other weights")}, {"seed": 1}, {"inputs": reference("other features")},
         {"dataset": reference("other photos")}, {"positive": "hotdog"}, {"devices": Devices(kind="gpu")},
         {"stage": hotdog_recipe(center_only=True).stages[0]},
     ]  # fmt: skip
