@@ -18,7 +18,6 @@ import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import NearestNeighbors
@@ -52,12 +51,6 @@ def nearest(scaler: Normalizer | StandardScaler, features: Features, labels: Lab
     return lambda asked: neighbours.kneighbors(scaler.transform(asked))[0][:, 0]
 
 
-def mahalanobis(features: Features, labels: Labels) -> Distance:
-    """Distance from the mean of the training images, of unit length, by their shrunk covariance."""
-    fitted = make_pipeline(Normalizer(), LedoitWolf()).fit(features)
-    return lambda asked: fitted[-1].mahalanobis(fitted[:-1].transform(asked))
-
-
 def least_logit(features: Features, labels: Labels) -> Distance:
     """How unsure a logistic regression is."""
     fitted = make_pipeline(StandardScaler(), LogisticRegression(C=0.03, max_iter=1000)).fit(features, labels)
@@ -68,7 +61,6 @@ MEASURES: dict[str, Callable[[Features, Labels], Distance]] = {
     "nearest, Hellinger (this)": lambda features, labels: Novelty.fit(features).distances,
     "nearest, cosine": lambda features, labels: nearest(Normalizer(), features, labels),
     "nearest, standardised": lambda features, labels: nearest(StandardScaler(), features, labels),
-    "Mahalanobis": mahalanobis,
     "maximum logit": least_logit,
 }
 
