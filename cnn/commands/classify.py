@@ -13,7 +13,7 @@ from cnn.data.decoding import NotAnImageError
 from cnn.data.images import center_view
 from cnn.data.sources.source import MAX_BYTES
 from cnn.data.transfers import FAILURES, describe_failure, download, is_url
-from cnn.evaluation.classifier import open_image
+from cnn.evaluation.classifier import Answer, open_image
 from cnn.evaluation.plots import save_figure, seen_by_network
 from cnn.publication.champions import find_champion
 from cnn.publication.versions import load_version
@@ -25,6 +25,7 @@ from cnn.support.text import printable
 
 _SECONDS_PER_ADDRESS = 60.0
 _IMAGES_AT_ONCE = 16
+_NOVEL = "; unlike anything it was trained on"
 
 
 def add(commands: Commands) -> None:
@@ -33,7 +34,9 @@ def add(commands: Commands) -> None:
     command.add_argument("images", nargs="+", help="image files, http(s) addresses, or folders of images")
     add_model(command)
     command.add_argument("--json", action="store_true", help="print one JSON object per image")
-    command.add_argument("--plot", type=as_path, help="save the (first) image and what the network sees of it, as PNG")
+    command.add_argument(
+        "--plot", type=as_path, help="save the (first) image, what the network sees of it and where, as PNG"
+    )
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -96,10 +99,11 @@ def _caption(predicted: str, probabilities: dict[str, float]) -> str:
     return f"{predicted} ({', '.join(f'{label} {share:.1%}' for label, share in probabilities.items())})"
 
 
-def _line(place: str, predicted: str, probabilities: dict[str, float], as_json: bool) -> str:
+def _line(place: str, predicted: str, answer: Answer, probabilities: dict[str, float], as_json: bool) -> str:
     if as_json:
-        return json.dumps({"image": place, "class": predicted, "probabilities": probabilities})
-    return printable(f"{place}: {_caption(predicted, probabilities)}")
+        known = {"image": place, "class": predicted, "probabilities": probabilities, "novel": answer.novel}
+        return json.dumps(known)
+    return printable(f"{place}: {_caption(predicted, probabilities)}{_NOVEL if answer.novel else ''}")
 
 
 def classify(
@@ -117,13 +121,14 @@ def classify(
     for group in in_groups(ordered_map(_open, places), _IMAGES_AT_ONCE):
         failures += [reason for _, image, reason in group if image is None]
         opened = [(place, image, center_view(image, classifier.preprocessing)) for place, image, _ in group if image]
-        predictions = classifier.predict(crop for _, _, crop in opened)
-        for (place, image, crop), shares in zip(opened, predictions, strict=True):
-            probabilities = dict(zip(classifier.classes, map(float, shares), strict=True))
-            predicted = classifier.classes[classifier.calibration.decide(shares)]
-            print(_line(place, predicted, probabilities, as_json))
+        answers = classifier.answer(crop for _, _, crop in opened)
+        for (place, image, crop), answer in zip(opened, answers, strict=True):
+            probabilities = dict(zip(classifier.classes, map(float, answer.probabilities), strict=True))
+            predicted = classifier.classes[answer.predicted]
+            print(_line(place, predicted, answer, probabilities, as_json))
             if plot:
-                save_figure(seen_by_network(image, crop, _caption(predicted, probabilities)), plot)
+                caption = _caption(predicted, probabilities) + (_NOVEL if answer.novel else "")
+                save_figure(seen_by_network(image, crop, caption, answer.evidence), plot)
                 plot = None
     if failures:
         raise UserError(printable(" ".join(failures)))

@@ -1,6 +1,7 @@
 """The classifier: which class does an image belong to, and how sure is that?"""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -12,10 +13,12 @@ from cnn.data.decoding import decode
 from cnn.data.images import Preprocessing, center_view, normalise, to_tensor
 from cnn.data.sources.source import MAX_BYTES
 from cnn.evaluation.calibration import UNCALIBRATED, Calibration
+from cnn.networks.explaining import explained
 from cnn.networks.running import Runner, with_parameters
 from cnn.support.backend import CPU, Devices
 from cnn.support.files import read_file
 from cnn.training.checkpoints import Checkpoint
+from cnn.training.novelty import Novelty
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -37,6 +40,34 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return powers / powers.sum(-1, keepdims=True)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a classifier says of an image; what it does not know is None.
+
+    Attributes:
+        probabilities: (classes,), calibrated.
+        predicted: index of the class that they lead to.
+        novel: whether the image is unlike everything that the head was solved from.
+        activations: (classes, height, width), the logits that each position would have alone; their mean is the answer.
+    """
+
+    probabilities: NDArray[np.float32]
+    predicted: int
+    novel: bool | None = None
+    activations: NDArray[np.float32] | None = None
+
+    @property
+    def evidence(self) -> NDArray[np.float32] | None:
+        """For the predicted class and against the others, (height, width), by position.
+
+        The mean is the logit of that class less the mean logit of the others.
+        """
+        if self.activations is None:
+            return None
+        others = np.delete(self.activations, self.predicted, axis=0)
+        return self.activations[self.predicted] - others.mean(0)
+
+
 class Classifier:
     """A network that runs, with its class names, preprocessing and calibration."""
 
@@ -46,21 +77,39 @@ class Classifier:
         classes: Sequence[str],
         preprocessing: Preprocessing,
         calibration: Calibration = UNCALIBRATED,
+        novelty: Novelty | None = None,
     ) -> None:
         self._network, self.classes, self.preprocessing = network, tuple(classes), preprocessing
         self.calibration = calibration
+        self._novelty = novelty  # None: of a network that does not explain its answers (`explained`)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, devices: Devices = CPU) -> Self:
         """The classifier that a training ended with; only `cnn.evaluate` calibrates it."""
         config = checkpoint.network
-        net = with_parameters(config, len(checkpoint.classes), checkpoint.parameters, devices)
-        return cls(Runner(net, config.preprocessing.crop, devices), checkpoint.classes, config.preprocessing)
+        count, values, novelty = len(checkpoint.classes), checkpoint.parameters, checkpoint.novelty
+        if devices != CPU:
+            novelty = None
+        net = explained(config, count, values) if novelty else with_parameters(config, count, values, devices)
+        return cls(
+            Runner(net, config.preprocessing.crop, devices), checkpoint.classes, config.preprocessing, novelty=novelty
+        )
 
     def predict(self, crops: Iterable[Image.Image]) -> Iterator[NDArray[np.float32]]:
         """Calibrated probability of each class, (classes,), for each upright RGB crop (`center_view`)."""
-        for (logits,) in self._network(to_tensor([crop], self.preprocessing) for crop in crops):
-            yield self.calibration.apply(softmax(logits))
+        return (answer.probabilities for answer in self.answer(crops))
+
+    def answer(self, crops: Iterable[Image.Image]) -> Iterator[Answer]:
+        """As `predict`, with what is known beside the probabilities."""
+        inputs = (to_tensor([crop], self.preprocessing) for crop in crops)
+        for (logits,), *why in self._network.all_outputs(inputs):
+            probabilities = self.calibration.apply(softmax(logits))
+            predicted = int(self.calibration.decide(probabilities))
+            if self._novelty:
+                features, (activations,) = why
+                yield Answer(probabilities, predicted, bool(self._novelty.is_novel(features)[0]), activations)
+            else:
+                yield Answer(probabilities, predicted)
 
     def classify(self, image: str | Path | Image.Image) -> dict[str, float]:
         """Probability of each class, by name, for an image file or an upright RGB image.

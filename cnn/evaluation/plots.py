@@ -6,7 +6,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from cnn.evaluation.lettering import draw_as_it_is, legible
 from cnn.evaluation.outlook import Outlook
@@ -170,13 +171,25 @@ def image_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> "Figure":
     return figure
 
 
-def seen_by_network(image: Image.Image, crop: Image.Image, caption: str) -> "Figure":
-    """The notebook's ``classify_hotdog`` plot: the image, and beside it what the network sees."""
-    figure = _figure(8, 4)
+def seen_by_network(
+    image: Image.Image, crop: Image.Image, caption: str, evidence: NDArray[np.float32] | None = None
+) -> "Figure":
+    """The notebook's ``classify_hotdog`` plot: the image, and beside it what the network sees.
+
+    With ``evidence``, (height, width), a third part shows where it speaks for the answer, and where against.
+    """
     shown = {"image": image, "what the network sees": crop}
-    for axis, (title, pixels) in zip(figure.subplots(1, 2), shown.items(), strict=True):
+    if evidence is not None:
+        shown["red: for the answer, blue: against"] = ImageOps.grayscale(crop).convert("RGB")
+    figure = _figure(4 * len(shown), 4)
+    for axis, (title, pixels) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
         axis.imshow(pixels)
         axis.set_title(title, fontsize=9)
         axis.axis("off")
+    if evidence is not None:
+        most = np.abs(evidence).max()
+        extent = (-0.5, crop.width - 0.5, crop.height - 0.5, -0.5)
+        colours = {"cmap": "RdBu_r", "vmin": -most, "vmax": most, "alpha": 0.5}
+        figure.axes[-1].imshow(evidence, extent=extent, interpolation="bilinear", **colours)
     figure.suptitle(legible(caption))
     return figure

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cnn.data.images import PHOTO
 from cnn.networks.architectures import NetworkConfig
-from cnn.networks.exporting import export
+from cnn.networks.exporting import export_onnx
 from cnn.support.backend import CPU, Devices, Network, mx, structural_parameters
 from cnn.support.parallel import in_groups, ordered_map
 
@@ -130,7 +130,8 @@ class Runner:
         self._devices = devices
         if devices == CPU:
             with TemporaryDirectory() as folder:
-                self._start(export(net, Path(folder), "network", side), side)
+                export_onnx(net, path := Path(folder) / "network.onnx", side)
+                self._start(path, side)
         else:
             self._net, self._at_once = compile_network(net), _photos(_PHOTOS_AT_ONCE, side)
 
@@ -145,15 +146,26 @@ class Runner:
     def _start(self, path: Path, side: int) -> None:
         session, self._at_once = _session(path), _photos(1, side)
         name = session.get_inputs()[0].name
-        self._net = lambda images: session.run(None, {name: images})[0]
+        self._net = lambda images: session.run(None, {name: images})
 
     def __call__(self, inputs: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """The outputs (k, …) for each of the inputs (k, 3, side, side); all have the same k."""
+        """The outputs (k, …) for each of the inputs (k, 3, side, side), the first where there are several.
+
+        All inputs have the same k.
+        """
+        return (first for first, *_ in self.all_outputs(inputs))
+
+    def all_outputs(self, inputs: Iterable[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], ...]]:
+        """As `__call__`, but every output of a network that has several; these run on a CPU only."""
         counts: deque[int] = deque()
         batches = _joined(inputs, self._at_once, counts)
-        cpu = self._devices == CPU
-        for outputs in ordered_map(self._net, batches) if cpu else run_batches(self._net, batches, self._devices):
-            yield from np.split(outputs, counts.popleft())
+        if self._devices == CPU:
+            run = ordered_map(self._net, batches)
+        else:
+            run = ([outputs] for outputs in run_batches(self._net, batches, self._devices))
+        for outputs in run:
+            count = counts.popleft()
+            yield from zip(*(np.split(each, count) for each in outputs), strict=True)
 
 
 def _photos(count: int, side: int) -> int:

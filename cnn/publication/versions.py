@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 from cnn.data.datasets import Dataset
 from cnn.evaluation.classifier import Classifier
 from cnn.networks.running import Runner
-from cnn.publication.exports import CLASSES_FILE, network_files
+from cnn.publication.exports import CLASSES_FILE, NOVELTY_FILE, network_files
 from cnn.publication.manifest import CHAMPION_FILE, MAX_BYTES, Champion, DamagedManifestError, Manifest
 from cnn.support.backend import CPU, Devices, mx
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest, read_file
+from cnn.training.novelty import Novelty
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +94,9 @@ def altered_files(version: Path, manifest: Manifest) -> list[str]:
 
 
 def answering_files(manifest: Manifest) -> tuple[str, ...]:
-    """Names of the files by which a version classifies: symbol, parameters, ONNX, class names."""
-    return (*network_files(manifest.network.architecture), CLASSES_FILE)
+    """Names of the files by which a version classifies: symbol, parameters, ONNX, class names, what it knows."""
+    known = {NOVELTY_FILE} & manifest.files.keys()
+    return (*network_files(manifest.network.architecture), CLASSES_FILE, *known)
 
 
 def is_intact(version: Path) -> bool:
@@ -158,7 +160,8 @@ def load_version(version: str | Path, devices: Devices = CPU) -> Classifier:
             warnings.filterwarnings("ignore", "Cannot decide type")  # of the input, which only an image has
             net = mx.gluon.SymbolBlock.imports(str(symbol), ["data"], str(parameters), ctx=devices.contexts)
         network = Runner(net, side, devices)
-    return Classifier(network, manifest.classes, manifest.network.preprocessing, manifest.calibration)
+    novelty = Novelty.load(version / NOVELTY_FILE) if devices == CPU and NOVELTY_FILE in manifest.files else None
+    return Classifier(network, manifest.classes, manifest.network.preprocessing, manifest.calibration, novelty)
 
 
 def image_ids(version: Path, splits: tuple[str, ...]) -> set[str]:

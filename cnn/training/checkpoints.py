@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from cnn.networks.architectures import PRETRAINED, NetworkConfig
 from cnn.networks.weights import read_weights
 from cnn.support.files import atomic_file
+from cnn.training.novelty import Novelty
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Checkpoint:
     learning_curve: tuple[Facts, ...] = ()
     #: ``ids`` (n,) of images and ``probabilities`` (n, classes) of each by a head that was solved without it
     held_out: Arrays = field(default_factory=dict)
+    #: what tells whether an image is unlike those that the head was solved from
+    novelty: Novelty | None = None
 
 
 @dataclass
@@ -117,7 +120,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     }
     if checkpoint.path:
         facts |= {name: getattr(checkpoint, name) for name in _SOLVED}
-    _save(checkpoint_file(folder), {"parameters": checkpoint.parameters, "held_out": checkpoint.held_out}, facts)
+    groups = {"parameters": checkpoint.parameters, "held_out": checkpoint.held_out}
+    if checkpoint.novelty:
+        groups["novelty"] = vars(checkpoint.novelty)
+    _save(checkpoint_file(folder), groups, facts)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -134,6 +140,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         strength=facts.get("strength"),
         learning_curve=tuple(facts.get("learning_curve", ())),
         held_out=groups.get("held_out", {}),
+        novelty=Novelty(**groups["novelty"]) if "novelty" in groups else None,
     )
 
 

@@ -24,6 +24,7 @@ from cnn.training.head import Head, learning_curve, solve_head
 from cnn.training.hyperparameters import HeadStage, Stage
 from cnn.training.learner import Classes, Learner, Model
 from cnn.training.loop import train
+from cnn.training.novelty import Novelty
 from cnn.training.records import RecordBatches, pack_records
 
 #: So many training images, and images that show nothing, tell how far below 0 outputs may be, and that times a margin
@@ -100,6 +101,7 @@ def _solve(
         strength=head.strength,
         learning_curve=tuple({"images": count, "confusion": confusion.tolist()} for count, confusion in curve),
         held_out={"ids": np.array(ids), "probabilities": head.held_out.astype(np.float32)},
+        novelty=Novelty.fit(values, seed),
     )
 
 

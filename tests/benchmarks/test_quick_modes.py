@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import backbones, cifar_vs_notebook, hotdog_vs_notebook, memory
+from benchmarks import backbones, cifar_vs_notebook, hotdog_vs_notebook, memory, novelty
 from benchmarks.harness import write_tiles
 from cnn.data.datasets import Dataset
 from cnn.support.errors import UserError
@@ -78,6 +78,13 @@ def test_renamed_training_task_is_reported() -> None:
     assert hotdog_vs_notebook.training_end({"open photos": (0, 1), "train head": (1, 2)}) == 2
     with pytest.raises(UserError, match=r"expected one named 'train …', found open photos, fit output block"):
         hotdog_vs_notebook.training_end({"open photos": (0, 1), "fit output block": (1, 2)})
+
+
+@pytest.mark.slow
+def test_novelty(capsys: pytest.CaptureFixture) -> None:
+    novelty.main(["--quick"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + 2 * len(novelty.MEASURES) and {len(row) for row in rows} == {7}
 
 
 @pytest.mark.slow

@@ -7,11 +7,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
-from candidates import make_candidate
+from candidates import EPOCH, as_candidate, flip_bit, make_candidate
 from PIL import Image
 
 import cnn
@@ -19,7 +21,12 @@ from cnn.__main__ import main
 from cnn.commands import classify
 from cnn.data.datasets import Dataset
 from cnn.data.sample import draw
+from cnn.networks.architectures import PRETRAINED
+from cnn.networks.initializers import random_parameters
 from cnn.support.errors import UserError
+from cnn.training.checkpoints import Checkpoint
+from cnn.training.features import FeatureStore, embed
+from cnn.training.novelty import Novelty
 
 NAMES = (
     "Screenshot 2024-05-01, 10.00.png", '12" hotdog.png', "[a].png", "{b}.png", "null", "a,b", "--", "-x.png", "--json",
@@ -243,4 +250,54 @@ def test_altered_version_does_not_answer(models: Path, png: bytes, tmp_path: Pat
     file = copy / "food" / "v0001" / "squeezenet-0000.params"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match=r"v0001/squeezenet-0000\.params: it was altered since v0001 was published"):
+        main(["classify", "--models", str(copy), str(tmp_path / "drawn.png")])
+
+
+# ---- what is unlike the training images
+
+
+@pytest.fixture(scope="module")
+def explained(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published version of random features; everything is novel to it but the first training image."""
+    folder = tmp_path_factory.mktemp("explained")
+    values = random_parameters(seed=0)
+    values |= {name: values[name][:2] for name in ("output.0.weight", "output.0.bias")}
+    values["output.0.bias"] += 5  # a ReLU follows
+    network = PRETRAINED.model_copy(update={"mirrored_mean": True})
+    trained = Checkpoint(network, drawn_dataset.classes, values, (EPOCH,))
+    embed(drawn_dataset, trained, folder, splits=("train",))
+    known = FeatureStore(folder).load(drawn_dataset.ids_and_labels("train")[0][:1])
+    novelty = replace(Novelty.fit(known.repeat(2, axis=0)), limit=np.array(0.01, np.float32))
+    as_candidate(folder, drawn_dataset, replace(trained, novelty=novelty)).publish(folder / "models")
+    return folder / "models"
+
+
+def test_novel_images_are_said_to_be(
+    explained: Path, drawn_dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known, other, *_ = drawn_dataset.rows("train")
+    paths = [tmp_path / "known.jpg", tmp_path / "other.jpg"]
+    for path, row in zip(paths, (known, other), strict=True):
+        path.write_bytes(row.data)
+    arguments = ["classify", "--models", str(explained), *map(str, paths), "--plot", str(tmp_path / "plot.png")]
+    main(arguments)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.endswith("%); unlike anything it was trained on") for line in lines] == [False, True]
+    main([*arguments, "--json"])
+    assert [json.loads(line)["novel"] for line in capsys.readouterr().out.splitlines()] == [False, True]
+    width, height = Image.open(tmp_path / "plot.png").size
+    assert width == 3 * height  # the image, what the network sees, what speaks for the answer
+
+
+def test_version_without_novelty_does_not_know(
+    models: Path, png: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["classify", "--models", str(models), "--json", str(tmp_path / "drawn.png")])
+    assert json.loads(capsys.readouterr().out)["novel"] is None
+
+
+def test_altered_novelty_does_not_answer(explained: Path, png: bytes, tmp_path: Path) -> None:
+    copy = shutil.copytree(explained, tmp_path / "models")
+    flip_bit(copy / "food" / "v0001" / "novelty.npz")
+    with pytest.raises(UserError, match=r"v0001/novelty\.npz: it was altered since v0001 was published"):
         main(["classify", "--models", str(copy), str(tmp_path / "drawn.png")])

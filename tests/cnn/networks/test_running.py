@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cnn.data.images import Preprocessing
 from cnn.networks.architectures import NetworkConfig
-from cnn.networks.exporting import export
+from cnn.networks.exporting import export_onnx
 from cnn.networks.running import (
     Runner,
     compile_network,
@@ -117,7 +117,8 @@ def test_runner_answers_as_mxnet_does(
 def test_onnx_file_answers_as_its_network(lenet: Callable[[int], Any], tmp_path: Path) -> None:
     net = initialise(lenet(2), 16, seed=0)
     images = np.random.default_rng(0).random((5, 1, 3, 16, 16), np.float32)
-    found = list(Runner.of_onnx(export(net, tmp_path, "lenet", 16), 16)(images))
+    export_onnx(net, path := tmp_path / "lenet.onnx", 16)
+    found = list(Runner.of_onnx(path, 16)(images))
     np.testing.assert_allclose(found, [net(mx.nd.array(each)).asnumpy() for each in images], rtol=1e-4, atol=1e-5)
     model = onnx.load(tmp_path / "lenet.onnx")
     assert [each.name for each in model.graph.input] == ["data"]  # parameters are constants

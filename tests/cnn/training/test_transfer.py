@@ -110,6 +110,16 @@ def nothing_to_see() -> list[Image.Image]:
 # ---- a head that is solved
 
 
+def test_solved_head_knows_its_images(
+    drawn_dataset: Dataset, features: Path, solved: Checkpoint, tmp_path: Path
+) -> None:
+    ids = [image_id for split in ("train", "validation") for image_id in drawn_dataset.ids_and_labels(split)[0]]
+    values = FeatureStore(features).load(ids)
+    save_checkpoint(tmp_path, solved)
+    novelty = load_checkpoint(tmp_path).novelty
+    assert novelty and not novelty.is_novel(values).any() and novelty.distances(values).max() < 0.02 < novelty.limit
+
+
 def test_inputs_are_made_if_need_be(drawn_dataset: Dataset, solved: Checkpoint) -> None:
     assert_same(transfer(drawn_dataset, START, HEAD, seed=SEED), solved)
 
