@@ -1,8 +1,10 @@
 """``python -m cnn audit``: wrong labels, near duplicates and flawed images among labelled images."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,27 +97,45 @@ def audit_images(data: Path, output: Path, *, weights: Path) -> Findings:
     start = pretrained(weights)
     with TemporaryDirectory(dir=output.parent) as temporary, atomic_folder(output, "refuse") as folder:
         dataset = prepare(data, Path(temporary) / "dataset")
-        features, probabilities = _judge(dataset, start, Path(temporary) / "features")
-        findings = audit(dataset, features, probabilities)
+        _require_enough(dataset)
+        embedded = Embedded.of(dataset, start, Path(temporary) / "features")
+        findings = audit(dataset, embedded.features[:, 0], embedded.judge())
         save_tables(findings, folder)
         page = audit_page(findings, dataset, f"Audit of {printable(data.absolute().name)}")
         (folder / _PAGE).write_text(page, encoding="utf-8")
     return findings
 
 
-def _judge(dataset: Dataset, start: Checkpoint, folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Features (n, channels), and out-of-fold probabilities (n, classes), of all images in the order of the splits."""
-    found = [dataset.ids_and_labels(split) for split in dataset.splits]
-    ids, labels = [image_id for each, _ in found for image_id in each], np.concatenate([each for _, each in found])
-    _, first, place = np.unique(ids, return_index=True, return_inverse=True)  # a copy would give the answer away
+@dataclass(frozen=True)
+class Embedded:
+    """The images of a dataset in the order of its splits: ids and labels (n,), features (n, views, channels)."""
+
+    ids: list[str]
+    labels: NDArray[np.int64]
+    features: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, dataset: Dataset, start: Checkpoint, folder: Path) -> Self:
+        """Embed all images with the network ``start``; ``folder``, which is made, keeps the features."""
+        found = [dataset.ids_and_labels(split) for split in dataset.splits]
+        ids, labels = [image_id for each, _ in found for image_id in each], np.concatenate([each for _, each in found])
+        folder.mkdir()
+        embed(dataset, start, folder, splits=dataset.splits, views=_STAGE.views, seed=_SEED)
+        return cls(ids, labels, FeatureStore(folder).load(ids))
+
+    def judge(self) -> NDArray[np.float64]:
+        """Probabilities (n, classes) of each image by a head that was solved without it and its copies."""
+        _, first, place = np.unique(self.ids, return_index=True, return_inverse=True)
+        return solve_head(self.features[first], self.labels[first], _STAGE, _SEED).held_out[place]
+
+
+def _require_enough(dataset: Dataset) -> None:
+    """Refuse, before the images are embedded, a class that lacks an image for some fold."""
+    ids, labels = (np.concatenate(each) for each in zip(*map(dataset.ids_and_labels, dataset.splits), strict=True))
+    _, first = np.unique(ids, return_index=True)
     for name, count in zip(dataset.classes, np.bincount(labels[first], minlength=len(dataset.classes)), strict=True):
         if count < _STAGE.folds:
             raise UserError(
                 f"class {name}: expected {_STAGE.folds} different images or more, found {count}: add some, as every "
                 "image is judged by a model that does not know it."
             )
-    folder.mkdir()
-    embed(dataset, start, folder, splits=dataset.splits, views=_STAGE.views, seed=_SEED)
-    features = FeatureStore(folder).load(ids)
-    head = solve_head(features[first], labels[first], _STAGE, _SEED)
-    return features[:, 0], head.held_out[place]

@@ -93,20 +93,21 @@ def _copies(findings: Findings) -> Section:
     groups = [list(rows) for _, rows in groupby(findings.duplicates.to_pylist(), lambda row: row["group"])]
     groups.sort(key=lambda rows: [-len({row[what] for row in rows}) for what in ("label", "split")])
     shown = [
-        (_contrast(rows), [Card(row["file"], _described(row)) for row in rows[:_SHOWN_OF_GROUP]])
+        (_group_title(rows), [Card(row["file"], _described(row)) for row in rows[:_SHOWN_OF_GROUP]])
         for rows in groups[: SHOWN // 2]
     ]
     return Section("duplicates", "Groups of near duplicates", _COPIES, len(groups), shown, "duplicates.csv")
 
 
-def _contrast(rows: list[dict[str, Any]]) -> str:
-    """In which classes and splits the images of a group are, if in several.
+def _group_title(rows: list[dict[str, Any]]) -> str:
+    """The number of a group, and in which classes and splits its images are, if in several.
 
-    >>> _contrast([{"label": "cat", "split": "train"}, {"label": "dog", "split": "train"}])
-    'in classes cat and dog'
+    >>> _group_title([{"group": 1, "label": "cat", "split": "train"}, {"group": 1, "label": "dog", "split": "train"}])
+    'Group 1, in classes cat and dog'
     """
     found = {"classes": {row["label"] for row in rows}, "splits": {row["split"] or "left out" for row in rows}}
-    return "; ".join(f"in {what} {' and '.join(sorted(each))}" for what, each in found.items() if len(each) > 1)
+    several = [f", in {what} {' and '.join(sorted(each))}" for what, each in found.items() if len(each) > 1]
+    return "".join([f"Group {rows[0]['group']}", *several])
 
 
 def _outliers(findings: Findings) -> Iterable[Section]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cifar_vs_notebook, hotdog_vs_notebook, memory
+from benchmarks import audit, cifar_vs_notebook, hotdog_vs_notebook, memory
 from benchmarks.harness import write_tiles
 from cnn.support.errors import UserError
 
@@ -19,6 +19,13 @@ def server(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.settings import PREFECT_API_URL
 
     monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+
+
+@pytest.mark.slow
+def test_audit(capsys: pytest.CaptureFixture) -> None:
+    audit.main(["--quick", "--leave-out", "train/hotdog/0.png"])
+    *_, shares, gain = capsys.readouterr().out.splitlines()
+    assert shares.startswith("48 images, share of flipped labels found: ") and gain.startswith("F1 ")
 
 
 @pytest.mark.slow
