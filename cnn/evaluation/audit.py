@@ -22,7 +22,9 @@ NEAR_COSINE = 0.9
 #: From this robust z-score a value is an outlier (Iglewicz and Hoaglin 1993, "How to detect and handle outliers").
 OUTLIER_Z = 3.5
 #: What counts as a flaw; found by looking at the most extreme of the Kaggle hot-dog photos. Grey values are 0…255.
-DARK, BRIGHT, PLAIN, BLURRED = 35.0, 200.0, 8.0, 0.015
+DARK, BRIGHT, PLAIN, BLURRED = 35.0, 200.0, 8.0, 40.0
+#: Relative to the variance of the grey values; above it an image is not blurred, but has little contrast.
+_BLURRED_SHARE = 0.02
 #: The shorter side in px below which an image is tiny: the network sees it enlarged to more than twice that.
 TINY = CROP // 2
 #: A class with less than this share of the images of the largest is small: of two classes, less than 20 % of all.
@@ -133,7 +135,7 @@ class Appearance:
     Attributes:
         brightness, contrast: their mean and standard deviation.
         sharpness: the variance of their Laplacian (Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield
-            microscopy"), relative to their own variance, so that dark images do not count as blurred.
+            microscopy").
         short_side: of the image as it is kept, px.
     """
 
@@ -152,22 +154,19 @@ class Appearance:
         from scipy.ndimage import laplace  # type: ignore[import-untyped]
 
         grey = np.asarray(resize_short(image.convert("L")), np.float32)
-        contrast = float(grey.std())
-        sharpness = float(laplace(grey).var()) / contrast**2 if contrast else 0.0
-        return cls(float(grey.mean()), contrast, sharpness, min(image.size))
+        return cls(float(grey.mean()), float(grey.std()), float(laplace(grey).var()), min(image.size))
 
     def flaws(self) -> dict[str, float]:
         """What is wrong with the image, in a word, with the value that says so.
 
-        >>> Appearance(brightness=20, contrast=4, sharpness=0.001, short_side=500).flaws()
+        >>> Appearance(brightness=20, contrast=4, sharpness=1, short_side=500).flaws()
         {'one colour': 4, 'dark': 20}
         """
-        is_plain = self.contrast < PLAIN
         found = {
-            "one colour": (is_plain, self.contrast),
+            "one colour": (self.contrast < PLAIN, self.contrast),
             "dark": (self.brightness < DARK, self.brightness),
             "bright": (self.brightness > BRIGHT, self.brightness),
-            "blurred": (self.sharpness < BLURRED and not is_plain, self.sharpness),
+            "blurred": (self.sharpness < min(BLURRED, _BLURRED_SHARE * self.contrast**2), self.sharpness),
             "tiny": (self.short_side < TINY, float(self.short_side)),
         }
         return {flaw: value for flaw, (is_found, value) in found.items() if is_found}

@@ -34,7 +34,11 @@ _REASONS = {
     ),
     "dark": ("Dark", f"The mean grey value, 0…255, is below {DARK:g}.", "mean"),
     "bright": ("Bright", f"The mean grey value, 0…255, is above {BRIGHT:g}.", "mean"),
-    "blurred": ("Blurred", f"The variance of the Laplacian by that of the values is below {BLURRED:g}.", "sharpness"),
+    "blurred": (
+        "Blurred",
+        f"The variance of the Laplacian is below {BLURRED:g} and low for the contrast.",
+        "sharpness",
+    ),
     "tiny": ("Tiny", f"The shorter side has fewer than {TINY} px.", "px"),
 }
 
