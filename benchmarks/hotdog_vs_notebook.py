@@ -1,19 +1,24 @@
-"""The notebook's loop as written and this project's flow: how long from photos to the best checkpoint, and how good.
+"""The notebook's loop as written, PyTorch and this flow: how long from photos to the best checkpoint, and how good.
 
     python benchmarks/hotdog_vs_notebook.py --data FOLDER --weights FILE [--epochs 10] [--seed 0] [--resize 256]
+    python3 -m venv TORCH && TORCH/bin/pip install torch torchvision
+    python benchmarks/hotdog_vs_notebook.py --data FOLDER --weights FILE --torch TORCH/bin/python
 
 The folder has a train and a test split. The notebook's loop trains on the one for so many epochs and chooses its best
 epoch on the other, as written. It reads records in random order (making them is not counted) of the photos as they
 are, or with --resize of photos whose shorter side has so many px. The flow runs with its defaults and an empty store,
 chooses by cross-validation on the training photos, and its accuracy and F1 are of the test split, used once. Its
 seconds are from the start of its first task to the end of its training, of everything it does there; the start of
-Prefect is listed apart.
+Prefect is listed apart. With --torch, a Python that has torch and torchvision runs benchmarks/hotdog_pytorch.py, what a
+user would write with them, for as many epochs from the same weights; its best epoch is chosen as the notebook's is.
 --quick: one epoch on 48 drawn images with random weights; the figures mean nothing.
 """
 
 import argparse
 import io
+import json
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -37,13 +42,14 @@ from cnn.publication.manifest import Manifest
 from cnn.support.backend import mx
 from cnn.support.commandline import run
 from cnn.support.errors import UserError
+from cnn.training.checkpoints import save_parameters
 from cnn.training.metrics import positive_class
 from cnn.training.records import write_records
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Seconds to the best checkpoint, views of images learnt from until then, best accuracy and F1, 0…1."""
+    """Seconds to the best checkpoint, images learnt from until then, best accuracy and F1, 0…1."""
 
     seconds: float
     images: int
@@ -130,6 +136,32 @@ def notebook_loop(records: Path, weights: Path, positive: int, *, epochs: int, s
     return Outcome(time.monotonic() - begin, images, best_accuracy, best_f1)
 
 
+def run_pytorch(
+    python: Path, dataset: Dataset, folder: Path, weights: Path, positive: int, *, epochs: int, seed: int
+) -> Outcome:
+    """The same photos and weights, trained by `benchmarks/hotdog_pytorch.py` with a Python that has torch.
+
+    Raises:
+        UserError: the program failed; what it printed says why.
+    """
+    photos, features = folder / "photos", folder / "features.npz"
+    for split in ("train", "validation"):
+        for row in dataset.rows(split):
+            path = photos / split / dataset.classes[row.label] / f"{row.id}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(row.data)
+    tensors = read_weights(weights)
+    save_parameters(features, {name: tensors[name] for name in tensors if name.startswith("features.")})
+    program = Path(__file__).with_name("hotdog_pytorch.py")
+    command: list[str | Path] = [python, program, photos, features, dataset.classes[positive], str(epochs), str(seed)]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if ended.returncode:
+        raise UserError(
+            f"{python}: expected a Python with torch and torchvision, found exit status {ended.returncode}: see above."
+        )
+    return Outcome(**json.loads(ended.stdout))
+
+
 def run_flow(data: Path, weights: Path, seed: int, folder: Path) -> Outcome:
     """The hotdog flow with its defaults and an empty store."""
     begin = time.time()
@@ -145,8 +177,7 @@ def run_flow(data: Path, weights: Path, seed: int, folder: Path) -> Outcome:
     for name, (start, end) in sorted(times.items(), key=lambda item: item[1]):
         print(f"flow {name}: {end - start:.1f} s", file=sys.stderr, flush=True)
     first = min(start for start, _ in times.values())
-    views, metrics = manifest.lineage.stages[0]["views"], manifest.metrics["test"]
-    images = views * manifest.metrics[CROSS_VALIDATION].images
+    images, metrics = manifest.metrics[CROSS_VALIDATION].images, manifest.metrics["test"]
     return Outcome(training_end(times) - first, images, metrics.accuracy, metrics.f1, first - begin)
 
 
@@ -187,38 +218,49 @@ def training_end(times: Mapping[str, tuple[float, float]]) -> float:
     return max(ends)
 
 
-def print_table(theirs: Outcome, ours: Outcome) -> None:
-    """Print what came of both."""
-    print(f"{'':34}{'notebook as written':>20}{'this flow':>12}")
-    print(f"{'photos to best checkpoint, s':34}{theirs.seconds:>20.1f}{ours.seconds:>12.1f}")
-    speeds = (each.images / each.seconds for each in (theirs, ours))
-    print("{:34}{:>20.0f}{:>12.0f}".format("views learnt from per s", *speeds))
-    print(f"{'best accuracy':34}{theirs.accuracy:>20.3f}{ours.accuracy:>12.3f}")
-    print(f"{'best F1':34}{theirs.f1:>20.3f}{ours.f1:>12.3f}")
-    print(f"{'start of Prefect, s':34}{'':>20}{ours.start_up:>12.1f}")
-    print(f"{'ratio of the times':34}{'':>20}{theirs.seconds / ours.seconds:>12.1f}")
+def print_table(outcomes: Mapping[str, Outcome]) -> None:
+    """Print what came of each; the last is the flow."""
+    found = list(outcomes.values())
+    rows = {
+        "": list(outcomes),
+        "photos to best checkpoint, s": [f"{each.seconds:.1f}" for each in found],
+        "images learnt from per s": [f"{each.images / each.seconds:.0f}" for each in found],
+        "best accuracy": [f"{each.accuracy:.3f}" for each in found],
+        "best F1": [f"{each.f1:.3f}" for each in found],
+        "start of Prefect, s": [f"{each.start_up:.1f}" if each.start_up else "" for each in found],
+        "ratio of the times": [f"{each.seconds / found[-1].seconds:.1f}" for each in found],
+    }
+    for title, cells in rows.items():
+        print(f"{title:30}" + "".join(f"{cell:>22}" for cell in cells))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run both and print the table."""
+    """Run all and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--resize", type=int, help="shorter side of the notebook's photos, px")
-    parser.add_argument("--epochs", type=int, default=10, help="of the notebook's loop")
+    parser.add_argument("--epochs", type=int, default=10, help="of the notebook's loop and of PyTorch")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--torch", type=Path, metavar="PYTHON", help="one that has torch and torchvision")
     options = parse(parser, arguments, ["data", "weights"], epochs=1)
     batch_size = 16 if options.quick else 64  # records must hold a whole batch
+    outcomes: dict[str, Outcome] = {}
     with working_folder(options, images=8) as folder:
         dataset = prepare(options.data, folder / "dataset", test_as_validation=True)
         positive = positive_class(dataset.classes, None)
         if positive is None:
             raise UserError(f"{options.data}: expected a class hotdog, found {', '.join(dataset.classes)}.")
+        training: Any = {"epochs": options.epochs, "seed": options.seed}
         make_records(dataset, folder, options.resize, options.seed)
         ours = run_flow(options.data, options.weights, options.seed, folder)
-        theirs = notebook_loop(
-            folder, options.weights, positive, epochs=options.epochs, seed=options.seed, batch_size=batch_size
+        outcomes["notebook as written"] = notebook_loop(
+            folder, options.weights, positive, batch_size=batch_size, **training
         )
+        if options.torch:
+            outcomes["PyTorch"] = run_pytorch(options.torch, dataset, folder, options.weights, positive, **training)
     print(f"\n{describe_conditions(1, [options.seed])}\n")
-    print_table(theirs, ours)
+    print_table(outcomes | {"this flow": ours})
+    if not options.torch:
+        print("PyTorch was left out: name a Python that has it with --torch.")
 
 
 if __name__ == "__main__":

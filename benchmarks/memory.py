@@ -1,6 +1,6 @@
 """Peak memory and disk of the whole hotdog flow at growing numbers of drawn images.
 
-    python benchmarks/memory.py [--counts 2000 20000] [--views 2]
+    python benchmarks/memory.py [--counts 2000 20000]
 
 Each size runs in a process of its own, from a zip to a published version, from random features and
 seed 0. The peak is that of the largest process so far. --quick: 40 images; the figures mean
@@ -38,8 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_sample(data, seed=0, count=count)
             begin = time.monotonic()
             command = [sys.executable, str(ROOT / "flows" / "hotdog.py"), "--weights", "random"]
-            command += ["--data", str(data), "--views", str(options.views)]
-            command += ["--store", str(store), "--models", str(folder / "models")]
+            command += ["--data", str(data), "--store", str(store), "--models", str(folder / "models")]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             minutes = (time.monotonic() - begin) / 60
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

@@ -5,7 +5,7 @@ The names below are the map of the package; each is imported when it is first us
     prepare              any source of labelled images → a dataset on disk          cnn.data.preparation
     Dataset              a prepared dataset                                         cnn.data.datasets
     pretrained           a file of SqueezeNet 1.1's weights → a checkpoint          cnn.training.checkpoints
-    hotdog_recipe        how to train by transfer learning; its stages              cnn.training.recipes
+    hotdog_recipe        how to train by transfer learning                          cnn.training.recipes
     cifar_recipe         how to train an architecture from scratch; its stage       cnn.training.recipes
     transfer             one stage of transfer learning → a checkpoint              cnn.training.transfer
     train_from_scratch   an architecture from random parameters → a checkpoint      cnn.training.scratch

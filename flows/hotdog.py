@@ -21,7 +21,7 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     recipe, seed, positive = settings.make_recipes(), settings.seed, settings.positive
     store, mirror, devices = place.store, place.mirror, choose_devices(settings.device)
     where: dict[str, Any] = {"devices": devices, "store": store}
-    what: dict[str, Any] = {"network": pretrained_network(settings.backbone), "seed": seed}
+    what: dict[str, Any] = {"network": pretrained_network(settings.backbone)} | where
 
     data = fetching.choose_data(settings.data, store, mirror)
     chosen = fetching.choose_weights(settings.weights, settings.backbone, store, mirror)
@@ -34,12 +34,11 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     if outcome := outcomes.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
     weights = fetching.fetch_weights(chosen, settings.backbone, seed=seed, store=store, mirror=mirror)
-    checkpoint = weights
-    for stage in recipe.stages:
-        inputs = preparing.make_inputs(stage, dataset, weights, **what, **where)
-        checkpoint = training.train_stage(
-            stage, inputs=inputs, dataset=dataset, start=checkpoint, positive=positive, **what, **where
-        )
+    (stage,) = recipe.stages
+    inputs = preparing.make_inputs(stage, dataset, weights, **what)
+    checkpoint = training.train_stage(
+        stage, inputs=inputs, dataset=dataset, weights=weights, positive=positive, seed=seed, **what
+    )
     report = evaluating.evaluate("classifier", checkpoint=checkpoint, dataset=dataset, positive=positive, **where)
     version = publishing.publish(
         name=name,

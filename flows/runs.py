@@ -19,6 +19,7 @@ from pydantic_core import CoreSchema
 
 from cnn.data.datasets import Dataset
 from cnn.publication.versions import versions
+from cnn.support.digests import remembered_digests
 from cnn.support.errors import UserError, describe_validation
 from cnn.support.references import Reference
 from flows import notifications, server
@@ -71,7 +72,9 @@ def flow(settings: type[Settings]) -> Callable[[Steps[Settings]], Flow[..., Any]
             if state := _superseded():
                 return state
             try:
-                return steps(_validated(settings, parameters))
+                validated = _validated(settings, parameters)
+                with remembered_digests(validated.store / "digests.json"):
+                    return steps(validated)
             except UserError as error:
                 show_failure(error, _model_name(parameters))
                 raise

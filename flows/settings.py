@@ -98,23 +98,24 @@ class HotdogSettings(FlowSettings):
         "random, or a .params, .onnx, .pth, .npz or .h5 file",
     )
     epochs: int | None = Field(None, ge=1, le=10_000, description="epochs of recipe notebook; default: the recipe's")
-    views: int | None = Field(
-        None, ge=1, le=64, description="views of each image that the head is solved from; default: the recipe's"
+    center_only: bool = Field(
+        False, description="answer without the mirror image: for classes that differ by left and right; half the time"
     )
     keep_validation: bool = Field(False, description="solve the head without the validation images")
-    finetune: int = Field(0, ge=0, le=10_000, description="epochs of a second stage that trains all layers")
     positive: str | None = Field(None, description="class of the F1 score; default: hotdog, or the mean of all")
 
     def make_recipes(self) -> Recipe[Stage]:
-        """The recipe with the settings' epochs, views, validation and fine-tuning.
+        """The recipe with the settings' epochs, mirror image and validation.
 
         Raises:
             ValueError: the recipe does not allow one of the settings, or the backbone does not allow the recipe.
         """
-        changes = {name: getattr(self, name) for name in ("epochs", "views", "keep_validation", "finetune")}
+        changes = {name: getattr(self, name) for name in ("epochs", "center_only", "keep_validation")}
         recipe = hotdog_recipe(self.recipe, **changes)
-        if self.backbone != "squeezenet1_1" and not all(isinstance(stage, HeadStage) for stage in recipe.stages):
-            raise ValueError(f"backbone {self.backbone}: only its head can be trained: set recipe tuned and finetune 0")
+        if self.backbone != "squeezenet1_1" and not isinstance(recipe.stages[0], HeadStage):
+            raise ValueError(
+                f"backbone {self.backbone}: recipe {self.recipe} trains squeezenet1_1 only: set recipe tuned"
+            )
         return recipe
 
     def check(self) -> None:

@@ -33,7 +33,7 @@ def identity(value: Any) -> str:
     Raises:
         TypeError: the input is of a kind that no step has.
 
-    >>> identity({"views": 4}) == identity({"views": 5})
+    >>> identity({"folds": 4}) == identity({"folds": 5})
     False
     """
     if isinstance(value, dict):

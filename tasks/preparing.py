@@ -54,33 +54,29 @@ def make_inputs(
     weights: Reference,
     network: NetworkConfig,
     *,
-    seed: int,
     devices: Devices,
     store: Path,
 ) -> Reference:
     """What a stage is trained on: cached features, or records."""
     if isinstance(stage, HeadStage):
-        named = {"views": stage.views, "keep_validation": stage.keep_validation, "seed": seed, "devices": devices}
-        return embed(dataset, weights=weights, network=network, **named, store=store)
+        return embed(dataset, weights, network, stage.keep_validation, devices, store)
     return pack_records(dataset, store)
 
 
-@step("embed {views} views")
+@step("embed")
 def embed(
     dataset: Reference,
     weights: Reference,
     network: NetworkConfig,
-    views: int,
     keep_validation: bool,
-    seed: int,
     devices: Devices,
     store: Path,
 ) -> Features:
     """The frozen network's mean features of the images that a head learns from; only new images are embedded."""
-    folder = own_folder(store, "features", "weights", "network", "views", "seed", "devices")
+    folder = own_folder(store, "features", "weights", "network", "devices")
     prepared, start = Dataset.open(dataset.path), pretrained(weights.path, network)
     splits = learning_splits(prepared, keep_validation)
-    embed_images(prepared, start, folder, splits=splits, views=views, seed=seed, devices=devices)
+    embed_images(prepared, start, folder, splits=splits, devices=devices)
     digest = text_digest(dataset.digest, *splits, folder.name)
     return Features(path=folder, digest=digest, checksum="", dataset=dataset.path, splits=splits)
 

@@ -12,7 +12,7 @@ from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 from cnn.support.progress import cancel_together
 from cnn.support.references import Reference
-from cnn.training.checkpoints import Checkpoint, checkpoint_file, load_checkpoint, pretrained, save_checkpoint
+from cnn.training.checkpoints import Checkpoint, checkpoint_file, pretrained, save_checkpoint
 from cnn.training.hyperparameters import FromScratch, Stage
 from cnn.training.scratch import train_from_scratch
 from cnn.training.transfer import transfer
@@ -34,20 +34,20 @@ def train_stage(
     *,
     inputs: Reference,
     dataset: Reference,
-    start: Reference,
+    weights: Reference,
     network: NetworkConfig,
     positive: str | None,
     seed: int,
     devices: Devices,
     store: Path,
 ) -> Reference:
-    """One stage of transfer learning, from weights or an earlier stage's checkpoint; resumes if it was killed."""
+    """Transfer learning from pretrained weights; resumes if it was killed."""
     folder = own_folder(store, "training")
     state_file = folder / "state.npz"
     with reserved(Placement(devices=devices, together=True)) as own:
         trained = transfer(
             Dataset.open(dataset.path),
-            load_checkpoint(start.path) if start.path.is_dir() else pretrained(start.path, network),
+            pretrained(weights.path, network),
             stage,
             positive=positive,
             seed=seed,

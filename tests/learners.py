@@ -27,7 +27,7 @@ def make_learner(
     classes: Classes = CLASSES,
     start: Arrays = START.parameters,
 ) -> Learner:
-    return Learner(stage, classes, transfer_model(stage, len(classes.names), start, seed, devices))
+    return Learner(stage, classes, transfer_model(len(classes.names), start, seed, devices))
 
 
 def make_fresh_learner(stage: FromScratch, batches: PixelBatches, devices: Devices = CPU, seed: int = 0) -> Learner:

@@ -34,7 +34,7 @@ LINEAGE = Lineage(
     device="cpu(0)",
 )
 TRANSFER: dict[str, Any] = {
-    "inputs": FEATURES, "dataset": DATASET, "start": WEIGHTS, "network": PRETRAINED, "positive": None, "seed": 0,
+    "inputs": FEATURES, "dataset": DATASET, "weights": WEIGHTS, "network": PRETRAINED, "positive": None, "seed": 0,
     "devices": DEVICES,
     "store": STORE,
 }  # fmt: skip
@@ -59,14 +59,14 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     "embed": (
         preparing.embed,
         {
-            "dataset": DATASET, "weights": WEIGHTS, "network": PRETRAINED, "views": 4, "keep_validation": False,
-            "seed": 0, "devices": DEVICES, "store": STORE,
+            "dataset": DATASET, "weights": WEIGHTS, "network": PRETRAINED, "keep_validation": False,
+            "devices": DEVICES, "store": STORE,
         },
     ),
     "pack records": (preparing.pack_records, {"dataset": DATASET, "store": STORE}),
     "pack pixels": (preparing.pack_pixels, {"dataset": DATASET, "preprocessing": PHOTO, "store": STORE}),
     "train head": (training.train_stage, {"stage": hotdog_recipe().stages[0], **TRANSFER}),
-    "train all": (training.train_stage, {"stage": ImageStage(trains="all"), **TRANSFER}),
+    "train output": (training.train_stage, {"stage": ImageStage(), **TRANSFER}),
     **{
         f"train {name}": (training.train_architecture, {"stage": cifar_recipe("tuned", name).stages[0], **SCRATCH})
         for name in ("alexnet", "vgg", "squeezenet")
@@ -86,7 +86,7 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
 }  # fmt: skip
 DOWNLOADS = {"download photos", "download weights"}
 FROM_SCRATCH = {"train alexnet", "train vgg", "train squeezenet"}
-TRAININGS = {"train head", "train all", *FROM_SCRATCH}
+TRAININGS = {"train head", "train output", *FROM_SCRATCH}
 
 
 def make_call(step: str, **changes: Any) -> Call:

@@ -27,7 +27,7 @@ from cnn.training.head import solve_head
 from cnn.training.hyperparameters import HeadStage
 
 _WEIGHTS = WEIGHTS["squeezenet1_1"]
-_STAGE, _SEED = HeadStage(), 0
+_STAGE = HeadStage()
 _PAGE = "audit.html"
 
 
@@ -99,7 +99,7 @@ def audit_images(data: Path, output: Path, *, weights: Path) -> Findings:
         dataset = prepare(data, Path(temporary) / "dataset")
         _require_enough(dataset)
         embedded = Embedded.of(dataset, start, Path(temporary) / "features")
-        findings = audit(dataset, embedded.features[:, 0], embedded.judge())
+        findings = audit(dataset, embedded.features, embedded.judge())
         save_tables(findings, folder)
         page = audit_page(findings, dataset, f"Audit of {printable(data.absolute().name)}")
         (folder / _PAGE).write_text(page, encoding="utf-8")
@@ -108,7 +108,7 @@ def audit_images(data: Path, output: Path, *, weights: Path) -> Findings:
 
 @dataclass(frozen=True)
 class Embedded:
-    """The images of a dataset in the order of its splits: ids and labels (n,), features (n, views, channels)."""
+    """The images of a dataset in the order of its splits: ids and labels (n,), features (n, channels)."""
 
     ids: list[str]
     labels: NDArray[np.int64]
@@ -120,13 +120,13 @@ class Embedded:
         found = [dataset.ids_and_labels(split) for split in dataset.splits]
         ids, labels = [image_id for each, _ in found for image_id in each], np.concatenate([each for _, each in found])
         folder.mkdir()
-        embed(dataset, start, folder, splits=dataset.splits, views=_STAGE.views, seed=_SEED)
+        embed(dataset, start, folder, splits=dataset.splits)
         return cls(ids, labels, FeatureStore(folder).load(ids))
 
     def judge(self) -> NDArray[np.float64]:
         """Probabilities (n, classes) of each image by a head that was solved without it and its copies."""
         _, first, place = np.unique(self.ids, return_index=True, return_inverse=True)
-        return solve_head(self.features[first], self.labels[first], _STAGE, _SEED).held_out[place]
+        return solve_head(self.features[first], self.labels[first], _STAGE).held_out[place]
 
 
 def _require_enough(dataset: Dataset) -> None:

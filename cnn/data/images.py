@@ -1,15 +1,15 @@
 """From encoded bytes to what is kept of an image, and to what a network takes: shrinking, cropping, scaling."""
 
 import io
-import random
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from cnn.data.decoding import decoded, is_one_colour, orientation_of, pixel_digest
+from cnn.data.similarity import DifferenceHash, difference_hash
 
 #: What the network takes: CROP × CROP px, cut from an image whose shorter side is SHORT_SIDE px.
 CROP, SHORT_SIDE = 224, 256
@@ -62,38 +62,11 @@ def resize_short(image: Image.Image, size: int = SHORT_SIDE) -> Image.Image:
 
 
 def center_view(image: Image.Image, preprocessing: Preprocessing = PHOTO) -> Image.Image:
-    """The middle of an image, crop × crop px (notebook, ``resize_short`` and ``center_crop``)."""
-    image = resize_short(image, preprocessing.short_side)
-    left, top = ((side - preprocessing.crop) // 2 for side in image.size)
-    return image.crop((left, top, left + preprocessing.crop, top + preprocessing.crop))
-
-
-def random_view(image: Image.Image, rng: random.Random, smallest: float = 0.3, side: int = CROP) -> Image.Image:
-    """A random part of the image as ``side`` × ``side`` px, mirrored half of the time.
-
-    The part covers ``smallest``…1 of the area at an aspect ratio of 3/4…4/3, as in Szegedy et al. 2014,
-    section 6 (with .3 for its .08: what makes the image a hotdog should stay in it).
-    """
-    width, height = image.size
-    for _ in range(10):
-        area = rng.uniform(smallest, 1) * width * height
-        aspect = (4 / 3) ** rng.uniform(-1, 1)
-        part_width, part_height = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
-        if 0 < part_width <= width and 0 < part_height <= height:
-            break
-    else:
-        part_width = part_height = min(width, height)
-    left, top = rng.randint(0, width - part_width), rng.randint(0, height - part_height)
-    box = (left, top, left + part_width, top + part_height)
-    view = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
-    return ImageOps.mirror(view) if rng.random() < 0.5 else view
-
-
-def views(image: Image.Image, count: int, seed: str, preprocessing: Preprocessing = PHOTO) -> list[Image.Image]:
-    """``count`` views of an image, at least one: the centre, then random ones, which depend on ``seed``."""
-    rng = random.Random(seed)
-    random_views = (random_view(image, rng, side=preprocessing.crop) for _ in range(count - 1))
-    return [center_view(image, preprocessing), *random_views]
+    """The middle of an image, crop × crop px (notebook, ``resize_short`` and ``center_crop``; here in one step)."""
+    side = preprocessing.crop * min(image.size) / preprocessing.short_side
+    left, top = ((length - side) / 2 for length in image.size)
+    box = (left, top, left + side, top + side)
+    return image.resize((preprocessing.crop, preprocessing.crop), Image.Resampling.BILINEAR, box)
 
 
 def scale(pixels: Pixels, preprocessing: Preprocessing = PHOTO) -> NDArray[np.float32]:
@@ -122,10 +95,11 @@ def to_tensor(crops: list[Image.Image], preprocessing: Preprocessing = PHOTO) ->
 
 
 class Kept(NamedTuple):
-    """What is kept of an image: its id, encoded bytes, and whether all of its pixels are the same."""
+    """What is kept of an image: its id, encoded bytes, its hash, and whether all of its pixels are the same."""
 
     id: str
     data: bytes
+    hash: DifferenceHash
     is_one_colour: bool
 
 
@@ -143,12 +117,12 @@ def keep(data: bytes) -> Kept:
         if min(image.size) > KEPT_SHORT_SIDE:
             image = resize_short(image, KEPT_SHORT_SIDE)
         elif _is_plain(data):
-            return Kept(image_id, data, one_colour)
+            return Kept(image_id, data, difference_hash(image), one_colour)
         kept = io.BytesIO()
         comment = image.info.get("comment", b"")
         comment = (comment.encode() if isinstance(comment, str) else comment)[:_LONGEST_COMMENT]
         image.save(kept, "JPEG", quality=95, subsampling=0, comment=comment)
-        return Kept(image_id, kept.getvalue(), one_colour)
+        return Kept(image_id, kept.getvalue(), difference_hash(image), one_colour)
 
 
 def normalise(data: bytes) -> tuple[str, bytes]:

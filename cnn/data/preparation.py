@@ -9,7 +9,7 @@ from pathlib import Path
 from cnn.data.datasets import REPORT, Conflict, Dataset, Duplicate, LeftOut, Row, SplitWriter, read_rows
 from cnn.data.decoding import NotAnImageError
 from cnn.data.images import Kept, keep
-from cnn.data.similarity import DifferenceHash, Item, difference_hash, near_siblings
+from cnn.data.similarity import DifferenceHash, Item, near_siblings
 from cnn.data.sources import SPLITS, Source, SourceImage, open_source
 from cnn.data.splits import Division, Fate, Found, conflict, exact_conflicts
 from cnn.support.errors import UserError
@@ -119,13 +119,12 @@ class _Readable:
     one_colour: list[str]
 
 
-def _keep(image: SourceImage) -> tuple[SourceImage, tuple[Kept, DifferenceHash] | str]:
-    """The image with what is kept of it and its hash, or with the reason why it is left out."""
+def _keep(image: SourceImage) -> tuple[SourceImage, Kept | str]:
+    """The image with what is kept of it, or with the reason why it is left out."""
     if image.problem or image.label is None:
         return image, image.problem or "the source names no class for it"
     try:
-        kept = keep(image.data)
-        return image, (kept, difference_hash(kept.data))
+        return image, keep(image.data)
     except NotAnImageError as error:
         return image, str(error)
 
@@ -134,14 +133,13 @@ def _read(images: Iterable[SourceImage], spool: Path, classes: tuple[str, ...]) 
     """Decode all images and write those that can be used to the file ``spool``: their splits depend on one another."""
     readable = _Readable([], [], [], [])
     with SplitWriter(spool, classes) as writer:
-        for image, result in ordered_map(_keep, images, ahead=_IMAGES_AHEAD):
-            if isinstance(result, str) or image.label is None:
-                readable.left_out.append(LeftOut(name=image.name, reason=str(result)))
+        for image, kept in ordered_map(_keep, images, ahead=_IMAGES_AHEAD):
+            if isinstance(kept, str) or image.label is None:
+                readable.left_out.append(LeftOut(name=image.name, reason=str(kept)))
                 continue
-            kept, difference = result
             writer.add(Row(kept.id, classes.index(image.label), image.name, kept.data))
             readable.images.append(Found(image.name, image.split, image.label, kept.id))
-            readable.hashes.append(difference)
+            readable.hashes.append(kept.hash)
             if kept.is_one_colour:
                 readable.one_colour.append(image.name)
     return readable

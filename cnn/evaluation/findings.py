@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from cnn.data.datasets import Dataset
+from cnn.data.datasets import Dataset, Row
 from cnn.data.decoding import decode
 from cnn.data.similarity import DifferenceHash, difference_hash
 from cnn.evaluation.audit import (
@@ -89,8 +89,12 @@ def _facts(dataset: Dataset, split: str) -> list[Facts]:
 
 def _looks(dataset: Dataset, count: int) -> Iterable[tuple[DifferenceHash, Appearance]]:
     rows = (row for split in dataset.splits for row in dataset.rows(split))
-    found = ordered_map(lambda row: (difference_hash(row.data), Appearance.of(decode(row.data))), rows)
-    return track(found, "looking at images", count, "image")
+    return track(ordered_map(_look, rows), "looking at images", count, "image")
+
+
+def _look(row: Row) -> tuple[DifferenceHash, Appearance]:
+    image = decode(row.data)
+    return difference_hash(image), Appearance.of(image)
 
 
 # ---- tables

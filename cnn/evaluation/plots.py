@@ -42,7 +42,7 @@ def save_figure(figure: "Figure", path: Path, notes: Sequence[str] = ()) -> None
 
 
 def epoch_curves(history: Sequence[Epoch], kept: int) -> "Figure":
-    """Loss, accuracy and F1 over the epochs of all stages; a line marks the one that was kept."""
+    """Loss, accuracy and F1 over the epochs; a line marks the one that was kept."""
     figure = _figure(10, 3.6)
     axes: list[Axes] = list(figure.subplots(1, 3))
     numbers = np.arange(len(history))

@@ -29,9 +29,11 @@ def export(net: Network, folder: Path, name: str, side: int) -> Path:
         dynamic_input_shapes=[("batch", 3, side, side)],
     )
     model = onnx.load(path)
-    constants = {tensor.name for tensor in model.graph.initializer}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    used = {name for node in model.graph.node for name in node.input}
     inputs = [each for each in model.graph.input if each.name not in constants]
-    del model.graph.input[:]
+    del model.graph.input[:], model.graph.initializer[:]
     model.graph.input.extend(inputs)
+    model.graph.initializer.extend(tensor for name, tensor in constants.items() if name in used)
     onnx.save(model, path)
     return path

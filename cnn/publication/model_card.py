@@ -11,7 +11,7 @@ from cnn.evaluation.comparison import Comparison
 from cnn.evaluation.intervals import f1_interval
 from cnn.evaluation.predictions import Metrics
 from cnn.evaluation.report import CROSS_VALIDATION
-from cnn.networks.architectures import PRETRAINED
+from cnn.networks.architectures import PRETRAINED, NetworkConfig
 from cnn.publication.champions import champion
 from cnn.publication.manifest import Lineage, Manifest
 from cnn.publication.versions import versions
@@ -164,6 +164,12 @@ def _usage(preprocessing: Preprocessing, mirrored_mean: bool) -> str:
 {preprocessing.crop} px, RGB, {scaled}. Output: logits in the order of `classes.json`{mean_of}."""
 
 
+def _zoo(network: NetworkConfig, classes: int) -> str:
+    """Where Gluon's model zoo has the same network, which the pretrained SqueezeNet alone is."""
+    is_there = network.model_copy(update={"mirrored_mean": False}) == PRETRAINED
+    return f" (and `gluon.model_zoo.vision.squeezenet1_1(classes={classes})`)" if is_there else ""
+
+
 def model_card(manifest: Manifest, comparison: Comparison | None) -> str:
     """Markdown from a manifest, and from the comparison that the network is the best of, if there was one.
 
@@ -173,7 +179,6 @@ def model_card(manifest: Manifest, comparison: Comparison | None) -> str:
     notes = "".join(f"\n> {note}\n" for note in manifest.lineage.notes)
     architecture, classes = manifest.network.architecture, len(manifest.classes)
     compared = f"\n{markdown_table(comparison.table())}\n" if comparison else ""
-    zoo = f" (and `gluon.model_zoo.vision.squeezenet1_1(classes={classes})`)" if manifest.network == PRETRAINED else ""
     return f"""# {manifest.name} {manifest.version}
 {notes}
 Network `{architecture}` that distinguishes: {", ".join(manifest.classes)}. Published {manifest.created}.
@@ -193,7 +198,8 @@ Precision, recall and F1 are {about}. {" ".join([_chosen(manifest), *_untested(m
     python -m cnn classify --name {manifest.name} IMAGE
 
 {_usage(manifest.network.preprocessing, manifest.network.mirrored_mean)} \
-`{architecture}.params` loads into `cnn.networks.architectures.{architecture}({classes})`{zoo}, \
+`{architecture}.params` loads into `cnn.networks.architectures.{architecture}({classes})`\
+{_zoo(manifest.network, classes)}, \
 `{architecture}-symbol.json` with `{architecture}-0000.params` into `gluon.SymbolBlock.imports`, \
 `{architecture}.onnx` into onnxruntime.
 

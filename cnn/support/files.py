@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from cnn.support.errors import NO_SPACE, UserError
-from cnn.support.listing import special_kind, visible_files
+from cnn.support.listing import special_kind
 
 #: How the names of temporary files and folders end; they begin with a dot.
 _TEMPORARY = ".tmp"
@@ -50,16 +50,6 @@ def read_file(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB", str(path))
     return data
-
-
-def content_digest(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's relative names and contents; place and times do not count.
-
-    What `visible_files` leaves out is not part of a folder's content.
-    """
-    if path.is_file():
-        return file_digest(path)
-    return text_digest(*(part for name in visible_files(path) for part in (name, file_digest(path / name))))
 
 
 def folder_size(path: Path) -> int:

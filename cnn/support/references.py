@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from cnn.support.files import content_digest
+from cnn.support.digests import content_digest
 
 
 class Reference(BaseModel):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from cnn.support.files import abandoned, atomic_file, content_digest
+from cnn.support.digests import content_digest
+from cnn.support.files import abandoned, atomic_file
 from cnn.support.fingerprint import PROJECT
 from cnn.support.listing import mark_as_cache
 from cnn.support.references import Reference

@@ -34,7 +34,7 @@ _UNKNOWN: Timing = dict.fromkeys(("seconds", "training_seconds", "outside_networ
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network: what it is, its parameters by structural name, and the epochs of all stages that led to them.
+    """A network: what it is, its parameters by structural name, and the epochs that led to them.
 
     If its head was solved (`cnn.training.head`), it says how that went, too.
     """

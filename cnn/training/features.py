@@ -1,7 +1,7 @@
-"""Features: the frozen part of the network, run once per image and view; their means over positions are kept.
+"""Features: the frozen part of the network, run once per image; their means over positions are kept.
 
 The head is linear and stands before the mean over positions, so that the mean of its outputs is its output for the
-mean features: nothing else of an image is needed to solve it. One view takes 2 KB.
+mean features: nothing else of an image is needed to solve it. They take 2 KB.
 """
 
 import json
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from cnn.data.datasets import Dataset, Row
 from cnn.data.decoding import decode
-from cnn.data.images import to_tensor
-from cnn.data.images import views as image_views
+from cnn.data.images import center_view, to_tensor
 from cnn.networks.running import Runner, initialise, set_parameters
 from cnn.support.backend import CPU, Devices, Network, mx
 from cnn.support.files import atomic_file, file_digest
@@ -53,10 +52,10 @@ class FeatureStore:
         return image_id in self._places
 
     def add(self, items: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
-        """Write a shard of (image id, features of its views: (views, channels))."""
+        """Write a shard of (image id, features: (channels,))."""
         values = np.stack([features for _, features in items])
-        column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), int(np.prod(values.shape[1:])))
-        facts = {"images": json.dumps([image_id for image_id, _ in items]), "shape": json.dumps(values.shape[1:])}
+        column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        facts = {"images": json.dumps([image_id for image_id, _ in items])}
         batch = pa.record_batch([column], schema=pa.schema([pa.field("features", column.type)], facts))
         unnamed = self.folder / f".{uuid4()}"  # until its digest is known; another run may be adding, too
         with atomic_file(unnamed) as path, pa.ipc.new_file(str(path), batch.schema) as writer:
@@ -64,7 +63,7 @@ class FeatureStore:
         self._open(unnamed.rename(self.folder / f"{file_digest(unnamed)}.arrow"))
 
     def load(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """Features of these images, (n, views, channels)."""
+        """Features of these images, (n, channels)."""
         shards = {path: _read_shard(path) for path in {self._places[image_id][0] for image_id in ids}}
         return np.stack([shards[path][row] for path, row in map(self._places.__getitem__, ids)])
 
@@ -72,8 +71,8 @@ class FeatureStore:
 def _read_shard(path: Path) -> NDArray[np.float32]:
     with pa.OSFile(str(path)) as file:
         table = pa.ipc.open_file(file).read_all()
-    shape = json.loads(table.schema.metadata[b"shape"])
-    return table["features"].combine_chunks().values.to_numpy().reshape(-1, *shape)
+    column = table["features"].combine_chunks()
+    return column.values.to_numpy().reshape(-1, column.type.list_size)
 
 
 def learning_splits(dataset: Dataset, keep_validation: bool) -> tuple[str, ...]:
@@ -87,14 +86,12 @@ def embed(
     folder: Path,
     *,
     splits: Sequence[str],
-    views: int,
-    seed: int,
     devices: Devices = CPU,
 ) -> int:
     """Add to ``folder`` the features that the network ``start`` has of those images of some splits that it lacks.
 
-    An image has ``views`` views: the centre, and random ones that depend on its content and ``seed`` only, so an
-    image that is there already is never embedded again. Returns how many images were embedded.
+    They are of the middle of each image. An image that is there already is never embedded again. Returns how many
+    images were embedded.
     """
     store = FeatureStore(folder)
     missing = {id_ for split in splits for id_ in dataset.ids_and_labels(split)[0] if id_ not in store}
@@ -102,25 +99,25 @@ def embed(
         return 0
     preprocessing, ids = start.network.preprocessing, list[str]()
 
-    def open_views(row: Row) -> tuple[str, NDArray[np.float32]]:
-        return row.id, to_tensor(image_views(decode(row.data), views, f"{seed} {row.id}", preprocessing), preprocessing)
+    def open_view(row: Row) -> tuple[str, NDArray[np.float32]]:
+        return row.id, to_tensor([center_view(decode(row.data), preprocessing)], preprocessing)
 
     def tensors() -> Iterator[NDArray[np.float32]]:
         rows = (row for split in splits for row in dataset.rows(split))
-        for image_id, tensor in ordered_map(open_views, _first_rows(rows, missing)):
+        for image_id, tensor in ordered_map(open_view, _first_rows(rows, missing)):
             ids.append(image_id)
             yield tensor
 
-    runner = Runner(_embedding_network(start, devices), preprocessing.crop, devices)
+    runner = Runner(embedding_network(start, devices), preprocessing.crop, devices)
     with progress_bar("embedding", len(missing), "image") as advance:
-        for group in in_groups(runner(tensors()), _IMAGES_PER_SHARD):
+        for group in in_groups((features for (features,) in runner(tensors())), _IMAGES_PER_SHARD):
             store.add(list(zip(ids, group, strict=False)))  # a few more are in the network
             del ids[: len(group)]
             advance(len(group))
     return len(missing)
 
 
-def _embedding_network(start: Checkpoint, devices: Devices) -> Network:
+def embedding_network(start: Checkpoint, devices: Devices = CPU) -> Network:
     """The pretrained features and their mean over positions: (n, 3, side, side) to (n, channels)."""
     net = initialise(start.network.build(2), start.network.preprocessing.crop, seed=0, devices=devices)
     set_parameters(net, start.parameters, prefix="features")

@@ -66,7 +66,7 @@ class Head:
 
 @dataclass(frozen=True)
 class _Examples:
-    """Features (n, views, channels) and labels (n,) of images; the first view is the one that a head is asked about."""
+    """Features (n, channels) and labels (n,) of images."""
 
     features: NDArray[np.float32]
     labels: Indices
@@ -79,23 +79,21 @@ class _Examples:
     def solve(
         self, chosen: Indices, strengths: tuple[float, ...], tolerance: float = _MEASURED
     ) -> "Iterator[tuple[StandardScaler, LogisticRegression]]":
-        """The head for some images at each strength, each solved from the one before; every view is an example."""
+        """The head for some images at each strength, each solved from the one before."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
-        _, views, channels = self.features.shape
         scaler = StandardScaler(copy=False)  # of what is a copy already
-        values = scaler.fit_transform(self.features[chosen].reshape(-1, channels).astype(np.float64))
-        labels = np.repeat(self.labels[chosen], views)
+        values = scaler.fit_transform(self.features[chosen].astype(np.float64))
         weights = "balanced" if self.stage.class_weights == "balanced" else None
         regression = LogisticRegression(class_weight=weights, max_iter=_MOST_ITERATIONS, tol=tolerance, warm_start=True)
         for strength in strengths:
-            yield scaler, regression.set_params(C=1 / (strength * len(values))).fit(values, labels)
+            yield scaler, regression.set_params(C=1 / (strength * len(values))).fit(values, self.labels[chosen])
 
     def predict(self, solved: "tuple[StandardScaler, LogisticRegression]", asked: Indices) -> Floats:
         """Probabilities (n, classes) of some images."""
         scaler, regression = solved
-        return regression.predict_proba(scaler.transform(self.features[asked, 0].astype(np.float64)))
+        return regression.predict_proba(scaler.transform(self.features[asked].astype(np.float64)))
 
     def folds(self, seed: int) -> list[tuple[Indices, Indices]]:
         """Images to solve from and images to measure on, each class in each fold."""
@@ -127,7 +125,7 @@ def solve_head(features: NDArray[np.float32], labels: Indices, stage: HeadStage,
     """Solve the head with the strength whose cross-validated log loss is least, then on all images.
 
     Args:
-        features: (n, views, channels); the first view is the one that the network is asked about.
+        features: (n, channels).
         labels: (n,), 0, 1, …; each class has two images or more.
         seed: which images are in which fold.
     """

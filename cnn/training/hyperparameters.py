@@ -34,11 +34,6 @@ class Augmentation(_Frozen):
     min_img_size: float = 256
     rand_crop: bool = True
     rand_mirror: bool = True
-    random_resized_crop: bool = False
-    min_random_area: float = 1.0
-    max_random_area: float = 1.0
-    min_aspect_ratio: float | None = None
-    max_aspect_ratio: float = 0.0
 
 
 class Training(_Frozen):
@@ -73,8 +68,8 @@ class Training(_Frozen):
 class HeadStage(_Frozen):
     """A stage of transfer learning that solves the head on the frozen network's mean features."""
 
-    #: how many views of each image the head is solved from: the centre, then random ones
-    views: int = Field(2, ge=1, le=64)
+    #: whether the network, once published, answers with the mean over the middle of an image and its mirror image
+    mirrored_mean: bool = True
     #: of the L2 penalty on standardised weights, relative to an image's mean loss: from these the best is taken
     strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(_STRENGTHS, min_length=1)
     #: parts of the images, each of which is measured by a head solved without it
@@ -93,16 +88,15 @@ class HeadStage(_Frozen):
 
 
 class ImageStage(Training):
-    """A stage of transfer learning that runs augmented images through the whole network, new ones each epoch."""
+    """A stage of transfer learning that trains a new output block on augmented images, new ones each epoch."""
 
-    trains: Literal["output", "all"] = "output"
     augmentation: Augmentation = Augmentation()
     class_weights: Literal["equal", "notebook", "balanced"] = "notebook"
 
     @property
     def name(self) -> str:
         """What is trained, in words."""
-        return "output block" if self.trains == "output" else "all layers"
+        return "output block"
 
 
 Stage = HeadStage | ImageStage

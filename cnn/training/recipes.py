@@ -3,29 +3,9 @@
 from typing import Any, Literal
 
 from cnn.data.images import Preprocessing
-from cnn.training.hyperparameters import Augmentation, FromScratch, HeadStage, ImageStage, Recipe, Stage
+from cnn.training.hyperparameters import FromScratch, HeadStage, ImageStage, Recipe, Stage
 
 RecipeName = Literal["tuned", "notebook"]
-
-_FINETUNING_STAGE = ImageStage(
-    trains="all",
-    augmentation=Augmentation(
-        min_random_scale=1,
-        max_random_scale=1,
-        rand_crop=False,  # these three exclude random_resized_crop, which crops part of the image at any scale
-        random_resized_crop=True,
-        min_random_area=0.3,
-        min_aspect_ratio=0.75,
-        max_aspect_ratio=1.33,
-    ),
-    batch_size=32,
-    optimizer="adam",
-    learning_rate=4e-5,  # at 1e-4 the first epochs undo what the head knows
-    schedule="cosine",
-    warm_up=0.1,
-    label_smoothing=0.1,
-    class_weights="balanced",
-)
 
 HOTDOG_RECIPES: dict[RecipeName, Recipe[Stage]] = {
     "notebook": Recipe[Stage](name="notebook", stages=(ImageStage(),), chooses_on_test=True),
@@ -37,34 +17,32 @@ def hotdog_recipe(
     name: RecipeName = "tuned",
     *,
     epochs: int | None = None,
-    views: int | None = None,
+    center_only: bool = False,
     keep_validation: bool = False,
-    finetune: int = 0,
 ) -> Recipe[Stage]:
-    """A preset with other epochs or views in its first stage, and ``finetune`` epochs of training all layers.
+    """A preset, with other epochs.
 
-    With ``keep_validation``, or ``finetune``, whose best epoch they choose, validation images are not learnt from.
+    With ``center_only`` the network answers without its answer for the mirror image; with ``keep_validation`` its head
+    does not learn from validation images.
 
     Raises:
         ValueError: the recipe has no such setting or does not allow the value.
 
-    >>> [stage.name for stage in hotdog_recipe(finetune=2).stages]
-    ['head', 'all layers']
+    >>> hotdog_recipe(center_only=True).stages[0].mirrored_mean
+    False
     """
     recipe = HOTDOG_RECIPES[name]
-    first, *rest = recipe.stages
-    changes = {setting: value for setting, value in (("epochs", epochs), ("views", views)) if value is not None}
-    if isinstance(first, HeadStage):
+    (stage,) = recipe.stages
+    changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    if isinstance(stage, HeadStage):
         if epochs is not None:
             raise ValueError(f"recipe {name} solves the head and has no epochs: set none")
-        changes["keep_validation"] = keep_validation or finetune > 0
-    elif views is not None:
-        raise ValueError(f"recipe {name} augments images anew each epoch and keeps no views: set none")
+        changes |= {"keep_validation": keep_validation, "mirrored_mean": not center_only}
+    elif center_only:
+        raise ValueError(f"recipe {name} answers by the center only anyway: do not set center_only")
     elif keep_validation:
         raise ValueError(f"recipe {name} keeps the validation images anyway: do not set keep_validation")
-    if finetune:
-        rest = [*rest, _FINETUNING_STAGE.replace(epochs=finetune)]
-    return recipe.replace(stages=(first.replace(**changes), *rest))
+    return recipe.replace(stages=(stage.replace(**changes),))
 
 
 #: Recipe → architecture → differences; ``""`` holds those of all architectures. In brackets: by how many points of

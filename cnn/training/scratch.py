@@ -51,7 +51,7 @@ def train_from_scratch(
         network=stage.network,
         classes=dataset.classes,
         parameters=values,
-        history=tuple({"stage": 1, **row} for row in history),
+        history=tuple(history),
         timings=tuple(timings),
         kept=kept,
     )

@@ -18,10 +18,10 @@ from cnn.networks.architectures import squeezenet
 from cnn.networks.running import compile_network, initialise, parameters, set_parameters
 from cnn.support.backend import CPU, Devices, Network, mx, structural_parameters
 from cnn.support.errors import UserError
-from cnn.training.checkpoints import Arrays, Checkpoint, Epoch, Timing
+from cnn.training.checkpoints import Arrays, Checkpoint
 from cnn.training.features import FeatureStore, embed, learning_splits
 from cnn.training.head import Head, learning_curve, solve_head
-from cnn.training.hyperparameters import HeadStage, ImageStage, Stage
+from cnn.training.hyperparameters import HeadStage, Stage
 from cnn.training.learner import Classes, Learner, Model
 from cnn.training.loop import train
 from cnn.training.records import RecordBatches, pack_records
@@ -42,10 +42,10 @@ def transfer(
     inputs: Path | None = None,
     state_file: Path | None = None,
 ) -> Checkpoint:
-    """Train a pretrained network on a dataset for one stage, from its weights or an earlier stage's checkpoint.
+    """Solve or train the output block of a pretrained network on a dataset; its features stay as they are.
 
     Args:
-        start: where the parameters come from; its history is continued.
+        start: where the features come from.
         positive: the class of precision, recall and F1; None: ``hotdog`` if there is one, else their mean.
         inputs, state_file: what `make_inputs` wrote for this stage, and what a killed training resumes from; both are
             kept in a temporary folder if None.
@@ -58,38 +58,21 @@ def transfer(
         folder = Path(temporary)
         if inputs is None:
             inputs = folder / "inputs"
-            make_inputs(dataset, start, stage, inputs, seed=seed, devices=devices)
+            make_inputs(dataset, start, stage, inputs, devices=devices)
         if isinstance(stage, HeadStage):
             return _solve(dataset, start, stage, inputs, seed, devices)
-        model = transfer_model(stage, len(classes.names), start.parameters, seed, devices)
+        model = transfer_model(len(classes.names), start.parameters, seed, devices)
         batches = RecordBatches(dataset, inputs, stage, seed)
         found = train(Learner(stage, classes, model), batches, seed=seed, state_file=state_file or folder / "state.npz")
-    return _continued(start, dataset.classes, *found)
+    values, history, timings, kept = found
+    return Checkpoint(start.network, dataset.classes, values, tuple(history), tuple(timings), kept)
 
 
-def _continued(
-    start: Checkpoint, classes: tuple[str, ...], values: Arrays, rows: list[Epoch], timings: list[Timing], kept: int
-) -> Checkpoint:
-    """What a training from a checkpoint ended with (`train`), with its history continued."""
-    earlier = max((int(row["stage"]) for row in start.history), default=1 if start.path else 0)  # a head has no epochs
-    return replace(
-        start,
-        classes=classes,
-        parameters=values,
-        history=(*start.history, *({"stage": earlier + 1, **row} for row in rows)),
-        timings=(*start.timings, *timings),
-        kept=len(start.history) + kept,
-        held_out={},
-    )
-
-
-def make_inputs(
-    dataset: Dataset, start: Checkpoint, stage: Stage, folder: Path, *, seed: int = 0, devices: Devices = CPU
-) -> None:
+def make_inputs(dataset: Dataset, start: Checkpoint, stage: Stage, folder: Path, *, devices: Devices = CPU) -> None:
     """Write into ``folder`` what a stage is trained on: features, or records."""
     if isinstance(stage, HeadStage):
         splits = learning_splits(dataset, stage.keep_validation)
-        embed(dataset, start, folder, splits=splits, views=stage.views, seed=seed, devices=devices)
+        embed(dataset, start, folder, splits=splits, devices=devices)
     else:
         pack_records(dataset, folder)
 
@@ -110,6 +93,7 @@ def _solve(
     curve = learning_curve(values, labels, head.strength, stage, seed)
     return replace(
         start,
+        network=start.network.model_copy(update={"mirrored_mean": stage.mirrored_mean}),
         classes=dataset.classes,
         parameters=parameters(net),
         path=tuple(each.facts() for each in head.path),
@@ -166,23 +150,15 @@ def head_parameters(net: Network, head: Head, probes: NDArray[np.float32]) -> Ar
     }
 
 
-# ---- an output block, or all layers, that are trained
+# ---- an output block that is trained
 
 
-def transfer_model(stage: ImageStage, classes: int, start: Arrays, seed: int, devices: Devices = CPU) -> Model:
-    """SqueezeNet with the features of ``start`` and a new output block.
-
-    The output block is taken over, too, if all layers are trained and it has as many classes.
-    """
+def transfer_model(classes: int, start: Arrays, seed: int, devices: Devices = CPU) -> Model:
+    """SqueezeNet with the features of ``start``, which are frozen, and a new output block."""
     net = initialise(squeezenet(classes), CROP, seed, devices=devices)
     set_parameters(net, start, prefix="features")
-    if stage.trains == "output":
-        forward = _with_frozen_features(net)
-        return Model(net, net.output, forward, forward, devices)
-    if len(start["output.0.bias"]) == classes:
-        set_parameters(net, start, prefix="output")
-    forward = compile_network(net)
-    return Model(net, net, forward, forward, devices)
+    forward = _with_frozen_features(net)
+    return Model(net, net.output, forward, forward, devices)
 
 
 def _with_frozen_features(net: Network) -> Callable[[Any], Any]:

@@ -6,11 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import audit, cifar_vs_notebook, hotdog_vs_notebook, memory
+from benchmarks import audit, backbones, cifar_vs_notebook, hotdog_vs_notebook, memory
 from benchmarks.harness import write_tiles
+from cnn.data.datasets import Dataset
 from cnn.support.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+#: Stands in for a Python that has torch: says what it was given.
+PYTORCH = """
+import json, sys
+from pathlib import Path
+import numpy as np
+_, program, photos, features, positive, epochs, seed = sys.argv
+images = len(list(Path(photos).glob(f"*/{positive}/*.jpg")))
+print(json.dumps({"seconds": int(epochs), "images": images, "accuracy": len(np.load(features)), "f1": int(seed)}))
+"""
 
 
 @pytest.fixture
@@ -48,10 +58,31 @@ def test_hotdog_vs_notebook(capsys: pytest.CaptureFixture) -> None:
     hotdog_vs_notebook.main(["--quick"])
     output = capsys.readouterr()
     assert "photos to best checkpoint, s" in output.out and "flow train head: " in output.err
+    assert "PyTorch was left out: name a Python that has it with --torch." in output.out
+
+
+def test_pytorch_gets_photos_and_weights(drawn_dataset: Dataset, weights_file: Path, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\n{PYTORCH}", encoding="utf-8")
+    python.chmod(0o755)
+    found = hotdog_vs_notebook.run_pytorch(python, drawn_dataset, tmp_path, weights_file, 1, epochs=2, seed=3)
+    name = drawn_dataset.classes[1]
+    images = sum(drawn_dataset.counts[split][name] for split in ("train", "validation"))
+    assert found == hotdog_vs_notebook.Outcome(seconds=2, images=images, accuracy=50, f1=3)
+    with pytest.raises(UserError, match="expected a Python with torch and torchvision, found exit status 1: see above"):
+        hotdog_vs_notebook.run_pytorch(Path("false"), drawn_dataset, tmp_path, weights_file, 1, epochs=2, seed=3)
+
+
+@pytest.mark.slow
+def test_backbones(capsys: pytest.CaptureFixture) -> None:
+    backbones.main(["--quick"])
+    _, _, row, *_ = capsys.readouterr().out.splitlines()
+    name, *figures = row.strip("| ").split(" | ")
+    assert name == "squeezenet1_1" and len(figures) == 5 and all(float(figure) >= 0 for figure in figures)
 
 
 def test_renamed_training_task_is_reported() -> None:
-    assert hotdog_vs_notebook.training_end({"open photos": (0, 1), "train all layers": (1, 2)}) == 2
+    assert hotdog_vs_notebook.training_end({"open photos": (0, 1), "train head": (1, 2)}) == 2
     with pytest.raises(UserError, match=r"expected one named 'train …', found open photos, fit output block"):
         hotdog_vs_notebook.training_end({"open photos": (0, 1), "fit output block": (1, 2)})
 

@@ -70,7 +70,7 @@ def check_the_first_run(server: Server) -> None:
     assert re.fullmatch(r"photos, \d{4}-\d\d-\d\d \d\d:\d\d", run.name)
     version = server.folder / "models" / "hotdog" / "v0001"
     shown = {artifact["key"]: artifact for artifact in server.post("/artifacts/filter", {})}
-    assert "progress-embed-2-views" in shown and shown["progress-embed-2-views"]["data"] == 100
+    assert "progress-embed" in shown and shown["progress-embed"]["data"] == 100
     page = shown["hotdog-report"]["data"]
     assert page.startswith("# hotdog: New champion\n") and str(version) in page and "| validation |" in page
     for figure in version.glob("*.png"):
@@ -134,7 +134,7 @@ def check_a_failed_run(server: Server, webhook: str, messages: list[str]) -> Non
 
 
 def check_a_cancelled_run(server: Server, messages: list[str]) -> None:
-    wanted: dict[str, Any] = {"finetune": 30, "notify": "custom-webhook/ops"}
+    wanted: dict[str, Any] = {"recipe": "notebook", "epochs": 60, "notify": "custom-webhook/ops"}
     finished = set(server.folder.glob("store/training/*/state.npz"))
     run = server.start(**wanted)
     eventually(lambda: set(server.folder.glob("store/training/*/state.npz")) - finished)
@@ -158,7 +158,7 @@ def check_a_lost_machine(server: Server, worker: int) -> FlowRun:
     for _ in range(2):  # deployed again, there is one automation still
         subprocess.run([sys.executable, "-c", watch], cwd=ROOT, env=server.environment, check=True)
     assert len(server.client.read_automations_by_name("mark lost runs as crashed")) == 1
-    run = server.start(finetune=40)
+    run = server.start(recipe="notebook", epochs=100)
     eventually(lambda: "Running" in server.tasks(run).values())
     children = Path(f"/proc/{worker}/task/{worker}/children").read_text(encoding="utf-8").split()
     for each in [str(worker), *children]:

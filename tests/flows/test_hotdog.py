@@ -94,7 +94,7 @@ def test_only_what_changed_runs(
 @pytest.mark.usefixtures("no_figures")
 def test_settings_decide_what_runs(run: Runner, drawn: Path) -> None:
     run(drawn)
-    for change in ({"views": 3}, {"keep_validation": True}, {"seed": 1}):
+    for change in ({"center_only": True}, {"keep_validation": True}, {"seed": 1}):
         assert {"embed", "train"} <= run(drawn, **change).worked() <= {"embed", *TRAINING}
     assert run(drawn, positive="not_hotdog").worked() == TRAINING
     assert not run(drawn).worked()

@@ -87,11 +87,11 @@ def test_adapters_and_support_change_no_key(code: Path, changed: Compute) -> Non
         (["data/sources/zips", "data/sources/cifar"], {"open photos", "prepare"}),
         (["data/preparation"], {"prepare"}),
         (["training/augmentation"], FROM_SCRATCH),
-        (["training/features"], {"embed", "train head", "train all"}),
-        (["training/head"], {"train head", "train all"}),
+        (["training/features"], {"embed", "train head", "train output"}),
+        (["training/head"], {"train head", "train output"}),
         (["training/loop"], TRAININGS),
         (["training/scratch"], FROM_SCRATCH),
-        (["training/transfer"], {"train head", "train all"}),
+        (["training/transfer"], {"train head", "train output"}),
         (["training/metrics"], {*TRAININGS, "evaluate", "compare", "publish"}),
         (["evaluation/plots"], {"evaluate", "compare"}),
         (["publication/exports", "publication/publishing", "publication/model_card"], {"publish"}),
@@ -188,7 +188,13 @@ def variants(name: str, value: Any) -> Iterator[tuple[Any, bool]]:
 
 
 CHANGES = {"epochs": 3, "batch_size": 7, "learning_rate": 0.123, "label_smoothing": 0.3, "chosen_by": "accuracy"}
-HEAD_CHANGES = {"views": 3, "strengths": (0.1,), "folds": 3, "class_weights": "equal", "keep_validation": True}
+HEAD_CHANGES = {
+    "mirrored_mean": False,
+    "strengths": (0.1,),
+    "folds": 3,
+    "class_weights": "equal",
+    "keep_validation": True,
+}
 
 
 @pytest.mark.parametrize("step", list(STEPS))

@@ -22,24 +22,22 @@ def test_killed_training_is_found_by_all_it_depends_on(tmp_path: Path) -> None:
     own = folder_of("train head", **inputs)
     assert own == folder_of("train head", **inputs) and own.parent == tmp_path / "training" and not own.exists()
     moved = WEIGHTS.model_copy(update={"path": Path("/elsewhere"), "notes": ("Mind.",)})
-    assert folder_of("train head", **inputs, start=moved) == own
+    assert folder_of("train head", **inputs, weights=moved) == own
     others: list[dict[str, Any]] = [
-        {"start": reference("other weights")}, {"seed": 1}, {"inputs": reference("other features")},
+        {"weights": reference("other weights")}, {"seed": 1}, {"inputs": reference("other features")},
         {"dataset": reference("other photos")}, {"positive": "hotdog"}, {"devices": Devices(kind="gpu")},
-        {"stage": hotdog_recipe(views=3).stages[0]},
+        {"stage": hotdog_recipe(center_only=True).stages[0]},
     ]  # fmt: skip
     assert own not in {folder_of("train head", **inputs, **change) for change in others}
 
 
 def test_features_of_all_datasets_share_a_folder(tmp_path: Path) -> None:
     def features(**changes: Any) -> Path:
-        return folder_of("embed", "features", "weights", "views", "seed", "devices", store=tmp_path, **changes)
+        return folder_of("embed", "features", "weights", "devices", store=tmp_path, **changes)
 
     assert features() == features(dataset=reference("more photos"))
     others: list[dict[str, Any]] = [
         {"weights": reference("other weights")},
-        {"views": 5},
-        {"seed": 1},
         {"devices": Devices(kind="gpu")},
     ]
     assert features() not in {features(**change) for change in others}

@@ -43,7 +43,7 @@ def train_output(drawn_dataset: Dataset, weights_file: Path, records: Path, tmp_
         "stage": hotdog_recipe("notebook", epochs=EPOCHS).stages[0],
         "inputs": Reference.to(records),
         "dataset": Reference.to(drawn_dataset.folder),
-        "start": Reference.to(weights_file),
+        "weights": Reference.to(weights_file),
         "network": PRETRAINED,
         "positive": None,
         "seed": 0,
@@ -106,7 +106,7 @@ def test_killed_training_of_other_weights_is_not_resumed(
     train_output: Train, killed: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     save_parameters(tmp_path / "other.npz", random_parameters(seed=1))
-    killed(train_output, start=Reference.to(tmp_path / "other.npz"))
+    killed(train_output, weights=Reference.to(tmp_path / "other.npz"))
     train_output()
     assert "resuming" not in caplog.text
 
@@ -126,7 +126,7 @@ def test_moved_weights_are_the_same_training(
 ) -> None:
     moved = tmp_path / "moved.npz"
     moved.write_bytes(weights_file.read_bytes())
-    killed(train_output, start=Reference.to(moved, notes=("Moved.",)))
+    killed(train_output, weights=Reference.to(moved, notes=("Moved.",)))
     train_output()
     assert f"resuming after epoch 1 of {EPOCHS}" in caplog.text
 

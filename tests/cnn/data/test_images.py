@@ -1,6 +1,5 @@
 import errno
 import io
-import random
 import struct
 import zlib
 from collections.abc import Callable
@@ -19,10 +18,8 @@ from cnn.data.images import (
     Preprocessing,
     center_view,
     normalise,
-    random_view,
     scale,
     to_tensor,
-    views,
 )
 
 Pixels = NDArray[np.uint8]
@@ -230,29 +227,3 @@ def test_whole_preprocessing_cuts_nothing_off() -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
     assert center_view(image, Preprocessing.whole(32)) == image
     assert Preprocessing.whole(32).mean == PHOTO.mean
-
-
-def test_random_views_are_parts_of_the_image() -> None:
-    y, x = np.mgrid[0:300, 0:400]
-    image = Image.fromarray(np.stack([x // 2, y // 2, np.full_like(x, 40)], axis=2).astype(np.uint8))
-    mirrored, areas = 0, []
-    for seed in range(200):
-        view = np.asarray(random_view(image, random.Random(seed)), np.float64)
-        assert view.shape == (CROP, CROP, 3)
-        assert np.abs(view[..., 2] - 40).max() <= 1
-        width, height = (2 * (view[-1, -1, channel] - view[0, 0, channel]) for channel in (0, 1))
-        mirrored += width < 0
-        areas.append(abs(width) * height / (300 * 400))
-        assert 0.6 < abs(width) / height < 1.7  # 3/4…4/3, and what 8 bits make of it
-    assert 70 < mirrored < 130
-    assert 0.25 < min(areas) < 0.4
-    assert 0.85 < max(areas) < 1.05
-
-
-def test_views_depend_on_the_seed_alone() -> None:
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
-    first = views(image, 3, "0 abc")
-    assert [view.size for view in first] == [(CROP, CROP)] * 3
-    assert first[0] == center_view(image)
-    assert views(image, 3, "0 abc") == first == views(image, 5, "0 abc")[:3]
-    assert views(image, 3, "1 abc")[1:] != first[1:]

@@ -13,8 +13,8 @@ from writers import CLASSES, Files, encode, labelled_files, noise, png, write_fo
 from cnn.data.preparation import prepare
 from cnn.data.sources import open_source
 from cnn.data.sources.folders import FolderSource
+from cnn.support.digests import content_digest
 from cnn.support.errors import UserError
-from cnn.support.files import content_digest
 
 TEXT = b"no image"
 

@@ -11,7 +11,7 @@ from writers import CLASSES, encode, labelled_files, noise, png, write_folder
 from cnn.data.preparation import prepare
 from cnn.data.sample import draw
 from cnn.data.sources import open_source
-from cnn.support.files import content_digest
+from cnn.support.digests import content_digest
 from cnn.support.store import keyed_folder
 
 

@@ -24,7 +24,7 @@ from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 from cnn.training.checkpoints import Checkpoint, checkpoint_file, load_checkpoint, save_checkpoint
 
-HISTORY = tuple({"stage": 1, "epoch": epoch, "validation_accuracy": 0.5, "validation_f1": 0.5} for epoch in range(2))
+HISTORY = tuple({"epoch": epoch, "validation_accuracy": 0.5, "validation_f1": 0.5} for epoch in range(2))
 
 
 @pytest.fixture

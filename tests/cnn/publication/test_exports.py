@@ -20,7 +20,7 @@ from cnn.training.checkpoints import Checkpoint
 from cnn.training.hyperparameters import FromScratch
 from cnn.training.recipes import cifar_recipe
 
-onnxruntime = pytest.importorskip("onnxruntime")
+onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 
 
 def network_input(file: Path, stage: FromScratch) -> np.ndarray:
@@ -82,6 +82,9 @@ def test_all_forms_predict_alike(name: str, recipe: Any, photo: Path, drawn_data
     expected = np.mean(both, axis=0) if stage.mirrored_mean else both[0]
     other_way_round = net(mx.nd.array(shown[:, ::-1])).asnumpy()  # blue, green, red
     assert np.abs(other_way_round - both[0]).max() > 0.02, "it makes no difference what it is shown"
+    graph = onnx.load(version / f"{name}.onnx").graph
+    constants, used = {each.name for each in graph.initializer}, {each for node in graph.node for each in node.input}
+    assert constants <= used and not constants & {each.name for each in graph.input}  # else onnxruntime warns of each
     session = onnxruntime.InferenceSession(str(version / f"{name}.onnx"))
     np.testing.assert_allclose(session.run(None, {"data": shown})[0], expected, rtol=1e-3, atol=1e-4)
     files = (str(version / f"{name}-symbol.json"), ["data"], str(version / f"{name}-0000.params"))

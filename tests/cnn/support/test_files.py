@@ -16,7 +16,6 @@ from cnn.support.files import (
     abandoned,
     atomic_file,
     atomic_folder,
-    content_digest,
     folder_size,
     locked,
     require_writable,
@@ -211,24 +210,6 @@ def test_file_that_was_deleted_is_not_taken_for_whole(tmp_path: Path) -> None:
 def test_names_are_printed_without_an_effect(name: str, expected: str) -> None:
     assert printable(name) == expected
     assert (printable(expected) == expected and expected.isprintable()) or "\u200d" in expected
-
-
-# ---- contents
-
-
-def test_digest_depends_on_the_content_alone(tmp_path: Path) -> None:
-    (tmp_path / "one" / "sub").mkdir(parents=True)
-    (tmp_path / "one" / "sub" / "file").write_text("text")
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
-    digest = content_digest(tmp_path / "one")
-    assert content_digest(tmp_path / "two") == digest
-    (tmp_path / "two" / ".hidden").write_text("does not count")
-    assert content_digest(tmp_path / "two") == digest
-    (tmp_path / "linked").mkdir()
-    (tmp_path / "linked" / "sub").symlink_to(tmp_path / "one" / "sub")
-    assert content_digest(tmp_path / "linked") == digest
-    (tmp_path / "two" / "sub" / "file").rename(tmp_path / "two" / "sub" / "other")
-    assert content_digest(tmp_path / "two") != digest
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:

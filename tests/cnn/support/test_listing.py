@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn.support.files import content_digest
+from cnn.support.digests import content_digest
 from cnn.support.listing import SYSTEM_NAMES, is_visible, list_files, mark_as_cache
 
 

@@ -26,7 +26,7 @@ CHANNELS = 512
 
 @pytest.fixture
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Replaces the network by its inputs' means, and notes how many views of an image it is given."""
+    """Replaces the network by its inputs' means, and notes how many images it is given at a time."""
     counts: list[int] = []
 
     class MeanRunner:
@@ -34,16 +34,16 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             pass
 
         def __call__(self, inputs: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-            for views in inputs:
-                counts.append(len(views))
-                yield np.repeat(views.mean(axis=(1, 2, 3))[:, None], CHANNELS, axis=1)
+            for images in inputs:
+                counts.append(len(images))
+                yield np.repeat(images.mean(axis=(1, 2, 3))[:, None], CHANNELS, axis=1)
 
     monkeypatch.setattr(cnn.training.features, "Runner", MeanRunner)
     return counts
 
 
-def add(dataset: Dataset, folder: Path, *, views: int = 1, seed: int = 0, devices: Devices = CPU) -> int:
-    return embed(dataset, START, folder, splits=LEARNT, views=views, seed=seed, devices=devices)
+def add(dataset: Dataset, folder: Path, *, devices: Devices = CPU) -> int:
+    return embed(dataset, START, folder, splits=LEARNT, devices=devices)
 
 
 def ids_of(dataset: Dataset, *splits: str) -> list[str]:
@@ -51,7 +51,7 @@ def ids_of(dataset: Dataset, *splits: str) -> list[str]:
 
 
 def read(folder: Path, dataset: Dataset) -> dict[str, NDArray[np.float32]]:
-    """The features of each training image, (views, channels), by its id."""
+    """The features of each training image, (channels,), by its id."""
     ids = ids_of(dataset, "train")
     return dict(zip(ids, FeatureStore(folder).load(ids), strict=True))
 
@@ -67,8 +67,8 @@ def test_features_are_mxnets_averaged(devices: Devices, drawn_dataset: Dataset, 
         expected = maps.mean((2, 3))
         assert expected.std() > 0.1
         found = FeatureStore(tmp_path).load([row.id for row in rows])
-        assert found.shape == (len(rows), 1, CHANNELS) and found.dtype == np.float32
-        np.testing.assert_allclose(found[:, 0], expected, rtol=1e-4, atol=1e-4)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_a_head_may_learn_from(drawn_dataset: Dataset) -> None:
@@ -80,12 +80,12 @@ def test_what_a_head_may_learn_from(drawn_dataset: Dataset) -> None:
 
 def test_only_missing_images_are_embedded(drawn_dataset: Dataset, tmp_path: Path, embedded: list[int]) -> None:
     known = ids_of(drawn_dataset, "train")[3]
-    FeatureStore(tmp_path).add([(known, np.ones((3, CHANNELS), np.float32))])
-    assert add(drawn_dataset, tmp_path, views=3) == 23
-    assert embedded == [3] * 23
+    FeatureStore(tmp_path).add([(known, np.ones(CHANNELS, np.float32))])
+    assert add(drawn_dataset, tmp_path) == 23
+    assert embedded == [1] * 23
     assert (read(tmp_path, drawn_dataset)[known] == 1).all()
     embedded.clear()
-    assert add(drawn_dataset, tmp_path, views=3) == 0
+    assert add(drawn_dataset, tmp_path) == 0
     assert not embedded
 
 
@@ -99,41 +99,13 @@ def test_test_images_are_not_embedded(drawn_dataset: Dataset, tmp_path: Path) ->
 
 @pytest.mark.usefixtures("embedded")
 def test_altered_file_is_embedded_again(drawn_dataset: Dataset, tmp_path: Path) -> None:
-    add(drawn_dataset, tmp_path, views=2)
+    add(drawn_dataset, tmp_path)
     before = read(tmp_path, drawn_dataset)
     (shard,) = tmp_path.glob("*.arrow")
     shard.write_bytes(flip(shard.read_bytes(), 3000, 1))
-    assert add(drawn_dataset, tmp_path, views=2) == 24
+    assert add(drawn_dataset, tmp_path) == 24
     after = read(tmp_path, drawn_dataset)
     assert all((after[image_id] == before[image_id]).all() for image_id in before)
-
-
-@pytest.mark.usefixtures("embedded")
-def test_views_depend_on_image_and_seed_alone(drawn_dataset: Dataset, tmp_path: Path) -> None:
-    alone, *others = reversed(ids_of(drawn_dataset, *LEARNT))
-    nothing = np.zeros((3, CHANNELS), np.float32)
-    (tmp_path / "alone").mkdir()
-    FeatureStore(tmp_path / "alone").add([(image_id, nothing) for image_id in others])
-    found = {}
-    for name, seed in (("first", 0), ("alone", 0), ("other", 1)):
-        add(drawn_dataset, tmp_path / name, views=3, seed=seed)
-        (found[name],) = FeatureStore(tmp_path / name).load([alone])
-    np.testing.assert_array_equal(found["first"], found["alone"])
-    same = (found["first"] == found["other"]).all(axis=1)
-    assert same.tolist() == [True, False, False]  # the centre does not depend on the seed
-    assert len({view.tobytes() for view in found["first"]}) == 3
-
-
-@pytest.mark.usefixtures("embedded")
-def test_each_image_has_views_of_its_own(
-    drawn_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    row = next(drawn_dataset.rows("train"))
-    monkeypatch.setattr(cnn.training.features, "decode", lambda data: decode(row.data))  # all look the same
-    add(drawn_dataset, tmp_path, views=2)
-    centres, others = np.stack(list(read(tmp_path, drawn_dataset).values()), axis=1)
-    assert len({each.tobytes() for each in centres}) == 1
-    assert len({each.tobytes() for each in others}) > 8
 
 
 @pytest.mark.usefixtures("embedded")
@@ -150,7 +122,7 @@ def test_large_dataset_has_several_files(
 
 
 def test_what_is_loaded_is_what_was_added(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).random((5, 2, CHANNELS), np.float32)
+    values = np.random.default_rng(0).random((5, CHANNELS), np.float32)
     items = list(zip("pqrst", values, strict=True))
     store = FeatureStore(tmp_path)
     store.add(items[:3])
@@ -160,7 +132,7 @@ def test_what_is_loaded_is_what_was_added(tmp_path: Path) -> None:
         assert "p" in each and "u" not in each
 
 
-def test_a_view_takes_two_kilobytes(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).random((256, 2, CHANNELS), np.float32)
+def test_an_image_takes_two_kilobytes(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((256, CHANNELS), np.float32)
     FeatureStore(tmp_path).add([(f"{number:064x}", each) for number, each in enumerate(values)])
-    assert folder_size(tmp_path) / 256 * 20_000 < 100e6
+    assert folder_size(tmp_path) / 256 * 20_000 < 50e6

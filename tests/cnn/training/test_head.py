@@ -12,26 +12,25 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cnn.training import head as heads
 from cnn.training.head import Head, learning_curve, solve_head
 from cnn.training.hyperparameters import HeadStage
 
 ONE = HeadStage(strengths=(0.1,))
 
 
-def draw(count: int, classes: int = 2, views: int = 1, seed: int = 0) -> tuple[Any, Any]:
-    """Features (n, views, 8) that hint at the labels (n,); the classes differ in size."""
+def draw(count: int, classes: int = 2, seed: int = 0) -> tuple[Any, Any]:
+    """Features (n, 8) that hint at the labels (n,); the classes differ in size."""
     rng = np.random.default_rng(seed)
     labels = np.minimum(rng.integers(0, classes + 1, count), classes - 1)
     labels[: 2 * classes] = np.tile(np.arange(classes), 2)
-    features = rng.gamma(2, 5, (count, 1, 8)) + rng.normal(size=(count, views, 8))
-    features[..., :classes] += 4 * np.eye(classes)[labels][:, None]
+    features = rng.gamma(2, 5, (count, 8)) + rng.normal(size=(count, 8))
+    features[..., :classes] += 4 * np.eye(classes)[labels]
     return features.astype(np.float32), labels
 
 
 def answers(head: Head, features: Any) -> Any:
-    """Probabilities of first views by a head's weight and bias."""
-    powers = np.exp(features[:, 0] @ head.weight.T + head.bias)
+    """Probabilities by a head's weight and bias."""
+    powers = np.exp(features @ head.weight.T + head.bias)
     return powers / powers.sum(1, keepdims=True)
 
 
@@ -43,8 +42,8 @@ def test_solution_is_scikit_learns(classes: int, weights: Any) -> None:
     regression = LogisticRegression(
         C=1 / (0.1 * 90), class_weight=None if weights == "equal" else weights, tol=1e-9, max_iter=10_000
     )
-    expected = make_pipeline(StandardScaler(), regression).fit(features[:, 0].astype(float), labels)
-    np.testing.assert_allclose(answers(head, features), expected.predict_proba(features[:, 0]), atol=1e-4)
+    expected = make_pipeline(StandardScaler(), regression).fit(features.astype(float), labels)
+    np.testing.assert_allclose(answers(head, features), expected.predict_proba(features), atol=1e-4)
 
 
 def test_strength_of_the_least_log_loss_is_chosen() -> None:
@@ -56,8 +55,8 @@ def test_strength_of_the_least_log_loss_is_chosen() -> None:
     for solve, measure in StratifiedKFold(4, shuffle=True, random_state=3).split(labels, labels):
         for strength, found in losses.items():
             regression = LogisticRegression(C=1 / (strength * len(solve)), tol=1e-9, max_iter=10_000)
-            estimator = make_pipeline(StandardScaler(), regression).fit(features[solve, 0].astype(float), labels[solve])
-            answered = estimator.predict_proba(features[measure, 0])
+            estimator = make_pipeline(StandardScaler(), regression).fit(features[solve].astype(float), labels[solve])
+            answered = estimator.predict_proba(features[measure])
             found.append(log_loss(labels[measure], answered))
             if strength == head.strength:
                 expected[measure] = answered
@@ -73,9 +72,9 @@ def test_strength_of_the_least_log_loss_is_chosen() -> None:
 
 
 @settings(deadline=None, max_examples=10)
-@given(st.integers(0, 1000), st.integers(2, 4), st.integers(1, 3))
-def test_order_and_copies_change_nothing(seed: int, classes: int, views: int) -> None:
-    features, labels = draw(60, classes, views, seed)
+@given(st.integers(0, 1000), st.integers(2, 4))
+def test_order_and_copies_change_nothing(seed: int, classes: int) -> None:
+    features, labels = draw(60, classes, seed)
     first = solve_head(features, labels, ONE)
     order = np.random.default_rng(seed).permutation(len(labels))
     twice = np.tile(order, 2)
@@ -101,7 +100,7 @@ def test_held_out_answer_does_not_know_the_image() -> None:
         changed = features.copy()
         changed[image] += 50
         other = solve_head(changed, labels, ONE)
-        flipped = (changed[image, 0] - features[image, 0]) @ (other.weight[1] - other.weight[0])
+        flipped = (changed[image] - features[image]) @ (other.weight[1] - other.weight[0])
         assert abs(flipped) > 0.1
         (fold,) = (part for _, part in _folds(labels) if image in part)
         others = np.setdiff1d(fold, image)
@@ -112,26 +111,6 @@ def test_held_out_answer_does_not_know_the_image() -> None:
 
 def _folds(labels: Any) -> Any:
     return StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)
-
-
-def test_views_of_an_image_are_on_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[set[float], set[float]]] = []
-    solve, predict = heads._Examples.solve, heads._Examples.predict
-
-    def solving(self: Any, chosen: Any, *rest: Any) -> Any:
-        seen.append((set(self.features[chosen].ravel()), set()))
-        return solve(self, chosen, *rest)
-
-    def predicting(self: Any, solved: Any, asked: Any) -> Any:
-        seen[-1][1].update(self.features[asked].ravel())
-        return predict(self, solved, asked)
-
-    monkeypatch.setattr(heads._Examples, "solve", solving)
-    monkeypatch.setattr(heads._Examples, "predict", predicting)
-    monkeypatch.setattr(heads, "ordered_map", map)
-    features, labels = draw(40, views=3)
-    solve_head(features, labels, ONE)
-    assert len(seen) == 6 and not any(learnt & asked for learnt, asked in seen)
 
 
 def test_few_images_of_a_class_have_fewer_folds() -> None:

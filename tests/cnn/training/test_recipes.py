@@ -11,16 +11,12 @@ from cnn.training.hyperparameters import FromScratch, HeadStage, ImageStage, Rec
 from cnn.training.recipes import CIFAR_RECIPES, HOTDOG_RECIPES, cifar_recipe, hotdog_recipe
 
 SENSELESS: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
-    "head of all layers": (HeadStage, {"trains": "all"}, "trains"),
-    "augmented features": (HeadStage, {"augmentation": {}}, "augmentation"),
     "epochs of a head": (HeadStage, {"epochs": 3}, "epochs"),
+    "augmented features": (HeadStage, {"augmentation": {}}, "augmentation"),
     "no strengths": (HeadStage, {"strengths": ()}, "strengths"),
     "no penalty": (HeadStage, {"strengths": (0.1, 0.0)}, "strengths"),
     "one fold": (HeadStage, {"folds": 1}, "folds"),
-    "no views": (HeadStage, {"views": 0}, "views"),
-    "too many views": (HeadStage, {"views": 65}, "views"),
-    "views of augmented images": (ImageStage, {"views": 4}, "views"),
-    "unknown part": (ImageStage, {"trains": "features"}, "trains"),
+    "mean of augmented images": (ImageStage, {"mirrored_mean": True}, "mirrored_mean"),
     "negative epochs": (ImageStage, {"epochs": -5}, "epochs"),
     "empty batches": (ImageStage, {"batch_size": 0}, "batch_size"),
     "no rate": (ImageStage, {"learning_rate": 0}, "learning_rate"),
@@ -60,7 +56,7 @@ def test_settings_cannot_be_changed_in_place() -> None:
         stage.replace(epochs=3).epochs = -5  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("stage", [ImageStage(trains="all"), FromScratch(architecture="vgg")])
+@pytest.mark.parametrize("stage", [ImageStage(), FromScratch(architecture="vgg")])
 def test_replace_changes_nothing_else(stage: Any) -> None:
     changed = stage.replace(epochs=3, weight_decay=0.5)
     assert type(changed) is type(stage)
@@ -70,28 +66,25 @@ def test_replace_changes_nothing_else(stage: Any) -> None:
 
 
 def test_stages_say_what_they_train() -> None:
-    stages: list[Any] = [HeadStage(), ImageStage(), ImageStage(trains="all"), FromScratch(architecture="vgg")]
-    assert [stage.name for stage in stages] == ["head", "output block", "all layers", "vgg"]
+    stages: list[Any] = [HeadStage(), ImageStage(), FromScratch(architecture="vgg")]
+    assert [stage.name for stage in stages] == ["head", "output block", "vgg"]
 
 
 # ---- presets
 
 
-def test_hotdog_recipe_changes_its_first_stage() -> None:
+def test_hotdog_recipe_changes_its_stage() -> None:
     (tuned,) = HOTDOG_RECIPES["tuned"].stages
     assert hotdog_recipe() == HOTDOG_RECIPES["tuned"] and isinstance(tuned, HeadStage)
-    assert hotdog_recipe("tuned", views=2).stages == (tuned.replace(views=2),)
+    assert hotdog_recipe("tuned", center_only=True).stages == (tuned.replace(mirrored_mean=False),)
     assert hotdog_recipe("tuned", keep_validation=True).stages == (tuned.replace(keep_validation=True),)
-    first, second = hotdog_recipe("tuned", views=3, finetune=2).stages
-    assert first == tuned.replace(views=3, keep_validation=True)  # the next stage chooses its epoch by these images
-    assert isinstance(second, ImageStage) and second.trains == "all" and second.epochs == 2
     assert hotdog_recipe("notebook", epochs=0).stages == (ImageStage(epochs=0),)
 
 
 @pytest.mark.parametrize(
     ("name", "setting", "message"),
     [
-        ("notebook", {"views": 3}, "recipe notebook augments images anew each epoch and keeps no views: set none"),
+        ("notebook", {"center_only": True}, "recipe notebook answers by the center only anyway"),
         ("notebook", {"keep_validation": True}, "recipe notebook keeps the validation images anyway"),
         ("tuned", {"epochs": 3}, "recipe tuned solves the head and has no epochs: set none"),
     ],
@@ -102,19 +95,16 @@ def test_recipe_refuses_what_it_does_not_have(name: Any, setting: dict[str, Any]
     assert not isinstance(error.value, ValidationError)
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"), [("notebook", {"epochs": -5}), ("tuned", {"views": 0}), ("tuned", {"finetune": -1})]
-)
-def test_recipe_validates_its_changes(name: Any, changes: dict[str, Any]) -> None:
+def test_recipe_validates_its_changes() -> None:
     with pytest.raises(ValidationError):
-        hotdog_recipe(name, **changes)
+        hotdog_recipe("notebook", epochs=-5)
 
 
 def test_notebook_hyperparameters() -> None:
     """As they stand in the notebook's cells."""
     (stage,) = hotdog_recipe("notebook").stages
     assert isinstance(stage, ImageStage)
-    assert (stage.trains, stage.optimizer, stage.learning_rate, stage.momentum) == ("output", "sgd", 0.01, 0)
+    assert (stage.optimizer, stage.learning_rate, stage.momentum) == ("sgd", 0.01, 0)
     assert (stage.epochs, stage.batch_size, stage.class_weights) == (10, 64, "notebook")
     augmentation = stage.augmentation
     assert (augmentation.min_random_scale, augmentation.max_random_scale) == (0.75, 1.5)
@@ -153,7 +143,7 @@ def test_cifar_recipe_changes_epochs_and_side() -> None:
 
 
 def test_recipe_survives_json() -> None:
-    for recipe in (hotdog_recipe("tuned", finetune=2), hotdog_recipe("notebook"), cifar_recipe("tuned", "alexnet")):
+    for recipe in (hotdog_recipe("tuned"), hotdog_recipe("notebook"), cifar_recipe("tuned", "alexnet")):
         kind: Any = type(recipe)
         assert issubclass(kind, Recipe)
         assert kind.model_validate_json(recipe.model_dump_json()) == recipe

@@ -1,4 +1,4 @@
-"""Whole stages of transfer learning: what is solved or trained, from where, and how one stage follows another."""
+"""Transfer learning as a whole: what is solved or trained, and from where."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from conftest import write_images
 from learners import CLASSES, START, assert_same, make_learner
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -17,6 +17,7 @@ from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
 from cnn.data.images import center_view, to_tensor
 from cnn.data.preparation import prepare
+from cnn.evaluation.classifier import Classifier
 from cnn.networks.architectures import PRETRAINED, NetworkConfig, pretrained_network
 from cnn.networks.initializers import random_parameters
 from cnn.networks.running import initialise, parameters, set_parameters
@@ -25,28 +26,20 @@ from cnn.support.errors import UserError
 from cnn.training.checkpoints import Arrays, Checkpoint, load_checkpoint, pretrained, save_checkpoint
 from cnn.training.features import FeatureStore
 from cnn.training.head import Head
-from cnn.training.hyperparameters import Augmentation, HeadStage, ImageStage
+from cnn.training.hyperparameters import HeadStage, ImageStage
 from cnn.training.records import RecordBatches
 from cnn.training.transfer import head_parameters, make_inputs, transfer, transfer_model
 
 SEED = 7
-HEAD = HeadStage(views=1, strengths=(0.01, 0.1, 1.0), folds=4)
+HEAD = HeadStage(strengths=(0.01, 0.1, 1.0), folds=4)
 FROZEN = ImageStage(epochs=1, batch_size=8)
-ALL = ImageStage(
-    trains="all",
-    epochs=1,
-    batch_size=8,
-    optimizer="adam",
-    learning_rate=1e-4,
-    augmentation=Augmentation(min_random_scale=1, max_random_scale=1, rand_crop=False),
-)
 
 
 @pytest.fixture(scope="module")
 def features(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The inputs of `HEAD`."""
     folder = tmp_path_factory.mktemp("features")
-    make_inputs(drawn_dataset, START, HEAD, folder, seed=SEED)
+    make_inputs(drawn_dataset, START, HEAD, folder)
     return folder
 
 
@@ -74,18 +67,27 @@ def zoo_network(checkpoint: Checkpoint, folder: Path) -> Callable[[list[Image.Im
 
 
 def regression(dataset: Dataset, features: Path, strength: float, start: Checkpoint) -> Callable[..., NDArray]:
-    """scikit-learn's regression on the mean features of train and validation: images to probabilities (n, classes)."""
+    """scikit-learn's regression on the mean features of train and validation: images to probabilities (n, classes).
+
+    It answers by the middle of an image, or, with ``mirrored``, by that and its mirror image.
+    """
     found = [dataset.ids_and_labels(split) for split in ("train", "validation")]
     labels = np.concatenate([each for _, each in found])
-    values = FeatureStore(features).load([image_id for ids, _ in found for image_id in ids])[:, 0].astype(float)
+    values = FeatureStore(features).load([image_id for ids, _ in found for image_id in ids]).astype(float)
     options = {"class_weight": "balanced", "tol": 1e-9, "max_iter": 10_000}
     estimator = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (strength * len(labels)), **options))
     estimator.fit(values, labels)
-    net = transfer_model(ImageStage(), 2, start.parameters, seed=0).net
+    net = transfer_model(2, start.parameters, seed=0).net
 
-    def answer(images: list[Image.Image]) -> NDArray[np.float64]:
-        maps = net.features(mx.nd.array(to_tensor([center_view(each) for each in images]))).asnumpy()
-        return estimator.predict_proba(maps.mean((2, 3)).astype(float))
+    def features_of(views: list[Image.Image]) -> NDArray[np.float64]:
+        return net.features(mx.nd.array(to_tensor(views))).asnumpy().mean((2, 3)).astype(float)
+
+    def answer(images: list[Image.Image], mirrored: bool = False) -> NDArray[np.float64]:
+        views = [center_view(each) for each in images]
+        found = features_of(views)
+        if mirrored:
+            found = (found + features_of([ImageOps.mirror(view) for view in views])) / 2
+        return estimator.predict_proba(found)
 
     return answer
 
@@ -117,9 +119,11 @@ def test_solved_network_is_the_regression(
 ) -> None:
     assert solved.strength
     images = [decode(row.data) for row in drawn_dataset.rows("test")] + nothing_to_see()
-    expected = regression(drawn_dataset, features, solved.strength, START)(images)
-    assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(zoo_network(solved, tmp_path)(images), expected, atol=1e-4)
+    answer = regression(drawn_dataset, features, solved.strength, START)
+    assert np.ptp(answer(images)) > 0.1
+    np.testing.assert_allclose(zoo_network(solved, tmp_path)(images), answer(images), atol=1e-4)
+    found = np.stack(list(Classifier.of(solved).predict(map(center_view, images))))
+    np.testing.assert_allclose(found, answer(images, mirrored=True), atol=1e-4)
 
 
 @pytest.mark.slow
@@ -135,7 +139,8 @@ def test_solved_network_is_the_regression_on_photos(shared: Callable[[str], Path
 
 
 def test_checkpoint_says_how_it_was_solved(drawn_dataset: Dataset, solved: Checkpoint, tmp_path: Path) -> None:
-    assert solved.network == PRETRAINED and solved.classes == drawn_dataset.classes == CLASSES.names
+    assert solved.network == PRETRAINED.model_copy(update={"mirrored_mean": True})
+    assert solved.classes == drawn_dataset.classes == CLASSES.names
     assert not solved.history and not solved.timings
     assert not differing(
         {name: each for name, each in solved.parameters.items() if "output" not in name}, START.parameters
@@ -184,21 +189,12 @@ def test_unknown_positive_class_is_refused(drawn_dataset: Dataset, features: Pat
         transfer(drawn_dataset, START, HEAD, positive="cow", inputs=features)
 
 
-# ---- one stage after another
+# ---- an output block that is trained
 
 
-def test_all_layers_go_on_from_the_solved_head(drawn_dataset: Dataset, records: Path, solved: Checkpoint) -> None:
-    unchanged = transfer(drawn_dataset, solved, ALL.replace(epochs=0), inputs=records)
-    assert not differing(unchanged.parameters, solved.parameters)
-    assert [(row["stage"], row["epoch"]) for row in unchanged.history] == [(2, 0)] and unchanged.kept == 0
-    assert unchanged.path == solved.path and not unchanged.held_out  # which are not of this network
-    again = transfer(drawn_dataset, unchanged, ALL.replace(epochs=0), inputs=records)
-    assert again.history[:1] == unchanged.history and again.history[1]["stage"] == 3 and again.kept == 1
-
-
-def test_positive_class_is_the_one_asked_for(drawn_dataset: Dataset, records: Path, solved: Checkpoint) -> None:
+def test_positive_class_is_the_one_asked_for(drawn_dataset: Dataset, records: Path) -> None:
     found = [
-        transfer(drawn_dataset, solved, ALL.replace(epochs=0), positive=positive, inputs=records).history[0]
+        transfer(drawn_dataset, START, FROZEN.replace(epochs=0), positive=positive, inputs=records).history[0]
         for positive in (None, *drawn_dataset.classes)
     ]
     assert found[0] == found[1]
@@ -206,46 +202,18 @@ def test_positive_class_is_the_one_asked_for(drawn_dataset: Dataset, records: Pa
     assert np.mean(recalls) == found[0]["validation_accuracy"]  # of four images each
 
 
-# ---- what a stage takes over, and what it trains
-
-
-@pytest.mark.parametrize(
-    ("stage", "classes", "taken_over"),
-    [
-        (FROZEN, 2, {"features"}),
-        (ALL, 2, {"features", "output"}),
-        (ALL, 3, {"features"}),
-    ],
-    ids=["frozen", "all", "other classes"],
-)
-def test_output_block_is_taken_over_if_all_layers_are_trained(
-    stage: ImageStage, classes: int, taken_over: set[str]
-) -> None:
-    start = random_parameters(seed=1)
-    start |= {name: values[:2] for name, values in start.items() if name.startswith("output")}
-    found = parameters(transfer_model(stage, classes, start, seed=0).net)
-    for part in ("features", "output"):
-        names = [name for name in found if name.startswith(part)]
-        same = [found[name].shape == start[name].shape and (found[name] == start[name]).all() for name in names]
-        assert all(same) if part in taken_over else not same[0]
-
-
-def test_new_output_block_depends_on_the_seed() -> None:
-    one, again, other = (parameters(transfer_model(FROZEN, 2, START.parameters, seed).net) for seed in (0, 0, 1))
+def test_output_block_is_new_and_depends_on_the_seed() -> None:
+    one, again, other = (parameters(transfer_model(2, START.parameters, seed).net) for seed in (0, 0, 1))
     assert not differing(one, again)
     assert differing(one, other) == {"output"}
+    assert all((one[name] == START.parameters[name]).all() for name in one if name.startswith("features"))
 
 
-@pytest.mark.parametrize(
-    ("stage", "trained"), [(FROZEN, {"output"}), (ALL, {"features", "output"})], ids=["output", "all"]
-)
-def test_only_what_a_stage_trains_changes(
-    stage: ImageStage, trained: set[str], drawn_dataset: Dataset, records: Path
-) -> None:
-    learner = make_learner(stage, Devices(numbers=(0, 1)))
+def test_only_the_output_block_changes(drawn_dataset: Dataset, records: Path) -> None:
+    learner = make_learner(FROZEN, Devices(numbers=(0, 1)))
     before = parameters(learner.model.net)
-    learner.step(next(RecordBatches(drawn_dataset, records, stage, seed=0).training(1)), 0.01)
-    assert differing(parameters(learner.model.net), before) == trained
+    learner.step(next(RecordBatches(drawn_dataset, records, FROZEN, seed=0).training(1)), 0.01)
+    assert differing(parameters(learner.model.net), before) == {"output"}
     for parameter in learner.model.net.collect_params().values():
         first, second = (copy.asnumpy() for copy in parameter.list_data())
         np.testing.assert_array_equal(first, second)
@@ -253,17 +221,13 @@ def test_only_what_a_stage_trains_changes(
 
 def test_frozen_features_give_the_networks_outputs(drawn_dataset: Dataset, records: Path) -> None:
     images, _ = next(RecordBatches(drawn_dataset, records, FROZEN, seed=0).evaluation("validation"))
-    for stage in (FROZEN, ALL):
-        model = transfer_model(stage, 2, START.parameters, seed=0)
-        expected = model.net.output(model.net.features(images)).asnumpy()
-        assert np.ptp(expected) > 0
-        np.testing.assert_allclose(model.predict(images).asnumpy(), expected, rtol=1e-4, atol=1e-6)
+    model = transfer_model(2, START.parameters, seed=0)
+    expected = model.net.output(model.net.features(images)).asnumpy()
+    assert np.ptp(expected) > 0
+    np.testing.assert_allclose(model.predict(images).asnumpy(), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("stage", [FROZEN.replace(epochs=2), ALL.replace(epochs=2)], ids=lambda stage: stage.trains)
-def test_killed_stage_ends_as_an_uninterrupted_one(
-    stage: ImageStage, drawn_dataset: Dataset, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_training_ends_as_an_uninterrupted_one(drawn_dataset: Dataset, records: Path, tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
 
@@ -272,7 +236,7 @@ def test_killed_stage_ends_as_an_uninterrupted_one(
             raise Killed
         return training(self, epoch)
 
-    state_file, training = tmp_path / "state.npz", RecordBatches.training
+    stage, state_file, training = FROZEN.replace(epochs=2), tmp_path / "state.npz", RecordBatches.training
     whole = transfer(drawn_dataset, START, stage)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(RecordBatches, "training", killed_in_second_epoch)
