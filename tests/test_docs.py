@@ -23,7 +23,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "flows/hotdog.py": HotdogSettings,
     "flows/cifar.py": CifarSettings,
 }
-COMMANDS = ("python -m cnn classify", "python -m cnn clean")
+COMMANDS = ("python -m cnn classify", "python -m cnn clean", "python -m cnn audit")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

