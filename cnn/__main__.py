@@ -1,14 +1,14 @@
-"""Use what the pipeline published, and tidy up: python -m cnn classify IMAGE|URL|FOLDER …, python -m cnn clean."""
+"""Use what the pipeline published, and tidy up: python -m cnn classify IMAGE|URL|FOLDER …, clean, models."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from cnn.commands import classify, clean
+from cnn.commands import classify, clean, models
 from cnn.support.commandline import run
 from cnn.support.errors import UserError
 
-_COMMANDS = {"classify": classify, "clean": clean}
+_COMMANDS = {"classify": classify, "clean": clean, "models": models}
 
 
 def parser() -> argparse.ArgumentParser:

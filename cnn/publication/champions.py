@@ -136,19 +136,33 @@ def restore_champion(folder: Path) -> Path | None:
     return best
 
 
+def published_models(models: Path) -> list[Path]:
+    """Folders of all models in which something was published, sorted by name."""
+    return sorted(path for path in models.glob("*") if path.is_dir() and not is_first(path))
+
+
+def find_model(models: Path, name: str | None = None) -> Path:
+    """Folder of the model called ``name``; without a name the only one there is, or ``hotdog``.
+
+    Raises:
+        UserError: there is none, or several and no name.
+    """
+    published = [path.name for path in published_models(models)]
+    if name is None:
+        name = published[0] if len(published) == 1 else "hotdog"
+    if name not in published:
+        found = ", ".join(published) or "nothing; publish one with python flows/hotdog.py"
+        raise UserError(f"{models}: no model {name!r} is published there; expected one of: {found}.")
+    return models / name
+
+
 def find_champion(models: Path, name: str | None = None) -> Path:
     """The champion called ``name``; without a name the only one there is, or ``hotdog``.
 
     Raises:
         UserError: there is none, or several and no name.
     """
-    published = sorted(path.name for path in models.glob("*") if path.is_dir() and not is_first(path))
-    if name is None:
-        name = published[0] if len(published) == 1 else "hotdog"
-    if name not in published:
-        found = ", ".join(published) or "nothing; publish one with python flows/hotdog.py"
-        raise UserError(f"{models}: no model {name!r} is published there; expected one of: {found}.")
-    folder = models / name
+    folder = find_model(models, name)
     entry = _readable_entry(folder)
     if version := folder / entry.version if entry else standing_champion(folder):
         return version

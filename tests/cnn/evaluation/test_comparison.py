@@ -9,7 +9,7 @@ import pytest
 from conftest import write_images
 from matplotlib.figure import Figure
 from PIL import Image
-from scipy.stats import binomtest  # type: ignore[import-untyped]
+from scipy.stats import binomtest
 
 from cnn.data.datasets import Dataset
 from cnn.data.preparation import prepare
