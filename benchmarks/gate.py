@@ -2,10 +2,16 @@
 
     python benchmarks/gate.py --data FOLDER --weights FILE [--retrainings 20] [--seed 0]
 
-The folder has a train and a test split. Photos are embedded once; each head is solved as in recipe ``tuned``, and the
-candidates answer the test photos beside the champion. The champion is solved from all training photos, and the
-candidates from as many that are drawn from them with replacement (chance), or from all with a fifth of the labels
-changed (worse). For "better", the champion is solved from a tenth of the photos and the candidate from all.
+The folder has a train and a test split. Photos are embedded once. The head of all training photos is solved as in
+recipe ``tuned``, the others with the strength of the penalty that was chosen for it; all answer the middle of the test
+photos. In each retraining, champion and candidate are solved from:
+
+    worse         all photos; all, a fifth of their labels changed
+    drawn         all photos; as many, drawn from them with replacement
+    chance        as many, drawn with replacement; others, drawn in the same way
+    a tenth more  nine tenths of the photos, drawn; all
+    better        a tenth of the photos, drawn; all
+
 --quick: 3 retrainings on drawn images with random weights; the figures mean nothing.
 """
 
@@ -41,7 +47,6 @@ class Photos:
     def __init__(self, data: Path, weights: Path, folder: Path) -> None:
         dataset = prepare(data, folder / "dataset")
         start, learnt = pretrained(weights), dataset.splits[:-1]
-        (self.stage,) = hotdog_recipe("tuned").stages
         embed(dataset, start, folder / "features", splits=dataset.splits)
         store, self.classes = FeatureStore(folder / "features"), dataset.classes
         found = [dataset.ids_and_labels(split) for split in learnt]
@@ -49,10 +54,13 @@ class Photos:
         self.labels = np.concatenate([labels for _, labels in found])
         ids, self.asked = dataset.ids_and_labels(dataset.splits[-1])
         self.questions = store.load(ids)
+        (stage,) = hotdog_recipe("tuned").stages
+        assert isinstance(stage, HeadStage)
+        strength = solve_head(self.features, self.labels, stage).strength
+        self.stage = stage.replace(strengths=(strength,))
 
     def answers(self, chosen: Indices, labels: Indices) -> Indices:
         """The test photos' classes by a head that is solved from some training photos with these labels."""
-        assert isinstance(self.stage, HeadStage)
         head = solve_head(self.features[chosen], labels[chosen], self.stage)
         return (self.questions @ head.weight.T + head.bias).argmax(1)
 
@@ -65,18 +73,26 @@ class Photos:
 
 
 def comparisons(photos: Photos, retrainings: int, seed: int) -> Iterator[dict[str, PairedComparison]]:
-    """A worse candidate, one that differs by chance, and a better one, against their champions; for each retraining."""
+    """Candidates of each kind against their champions; for each retraining."""
     labels, everything = photos.labels, np.arange(len(photos.labels))
     champion = photos.answers(everything, labels)
     for number in range(retrainings):
         rng = np.random.default_rng((seed, number))
         changed = np.where(rng.random(len(labels)) < 0.2, (labels + 1) % len(photos.classes), labels)
-        tenth = np.concatenate([each[: max(2, len(each) // 10)] for each in _shuffled(labels, rng)])
+        drawn, other = (photos.answers(_drawn(labels, rng), labels) for _ in range(2))
+        most, few = (photos.answers(_part(labels, share, rng), labels) for share in (0.9, 0.1))
         yield {
             "worse": photos.compare(photos.answers(everything, changed), champion),
-            "chance": photos.compare(photos.answers(_drawn(labels, rng), labels), champion),
-            "better": photos.compare(champion, photos.answers(tenth, labels)),
+            "drawn": photos.compare(drawn, champion),
+            "chance": photos.compare(drawn, other),
+            "a tenth more": photos.compare(champion, most),
+            "better": photos.compare(champion, few),
         }
+
+
+def _part(labels: Indices, share: float, rng: np.random.Generator) -> Indices:
+    """A share 0…1 of the photos of each class, two at least."""
+    return np.concatenate([each[: max(2, round(share * len(each)))] for each in _shuffled(labels, rng)])
 
 
 def _shuffled(labels: Indices, rng: np.random.Generator) -> list[Indices]:

@@ -87,7 +87,7 @@ def _publish(
 ) -> Path:
     set_aside_damaged(folder)
     best = restore_champion(folder)
-    version = _published_before(candidate, digest, folder, promote)
+    version = _published_before(candidate, digest, folder, promote, margin)
     if version is None:
         require_same_source(candidate.dataset, candidate.lineage.data.place, best, promote)
         decision = decide(candidate, folder, best, promote, margin, devices)
@@ -97,11 +97,15 @@ def _publish(
     return version
 
 
-def _published_before(candidate: Candidate, digest: str, folder: Path, promote: Promotion) -> Path | None:
-    """The intact version of the same network, data and comparison, None if there is none, or none to be promoted."""
+def _published_before(
+    candidate: Candidate, digest: str, folder: Path, promote: Promotion, margin: float
+) -> Path | None:
+    """The intact version of the same network, data and comparison; None if there is none, or another rule judged it."""
     for version, manifest in versions(folder).items():
         same = (manifest.checkpoint, manifest.lineage.data.digest) == (digest, candidate.lineage.data.digest)
-        wanted = manifest.promoted or promote != "always"  # what a version says of itself is never edited
+        judged = (manifest.judgement.rule, manifest.judgement.margin) if manifest.judgement else (promote, margin)
+        # what a version says of itself is never edited
+        wanted = manifest.promoted or (promote != "always" and judged == (promote, margin))
         if same and wanted and is_intact(version) and _accuracies(version) == _accuracies(candidate.report):
             return version
     return None
