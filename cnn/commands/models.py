@@ -5,6 +5,7 @@ import getpass
 import json
 import os
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -176,8 +177,8 @@ def _print(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     table = Table(*(rows[0] if rows else ()))
     for row in rows:
         table.add_row(*(printable(str(cell)) for cell in row.values()))
-    console = Console(markup=False, highlight=False, emoji=False)
-    console.print(table, width=None if console.is_terminal else _WIDTH)
+    width = None if sys.stdout.isatty() else _WIDTH
+    Console(markup=False, highlight=False, emoji=False, width=width).print(table)
 
 
 _COMMANDS: tuple[tuple[str, str, Any, dict[str, str]], ...] = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cifar_vs_notebook, hotdog_vs_notebook, memory
+from benchmarks import cifar_vs_notebook, gate, hotdog_vs_notebook, memory
 from benchmarks.harness import write_tiles
 from cnn.support.errors import UserError
 
@@ -47,6 +47,13 @@ def test_renamed_training_task_is_reported() -> None:
     assert hotdog_vs_notebook.training_end({"open photos": (0, 1), "train all layers": (1, 2)}) == 2
     with pytest.raises(UserError, match=r"expected one named 'train …', found open photos, fit output block"):
         hotdog_vs_notebook.training_end({"open photos": (0, 1), "fit output block": (1, 2)})
+
+
+@pytest.mark.slow
+def test_gate(capsys: pytest.CaptureFixture) -> None:
+    gate.main(["--quick", "--retrainings", "1"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + len(gate.rules()) and {len(row) for row in rows} == {6}
 
 
 @pytest.mark.slow
