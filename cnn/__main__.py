@@ -1,14 +1,14 @@
-"""Use what the pipeline published, tidy up, and check images: python -m cnn classify|clean|audit …."""
+"""Use what the pipeline published, check images, and tidy up: python -m cnn classify|audit|models|clean …."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from cnn.commands import audit, classify, clean
+from cnn.commands import audit, classify, clean, models
 from cnn.support.commandline import run
 from cnn.support.errors import UserError
 
-_COMMANDS = {"classify": classify, "clean": clean, "audit": audit}
+_COMMANDS = {"classify": classify, "audit": audit, "models": models, "clean": clean}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -49,6 +49,7 @@ def cifar(settings: CifarSettings) -> runs.End:
         made_from={"data": source},
         models=place.models,
         promote=settings.promote,
+        margin=settings.margin,
         devices=devices,
     )
     runs.require_no_failures(failures, version)

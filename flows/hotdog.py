@@ -50,6 +50,7 @@ def hotdog(settings: HotdogSettings) -> runs.End:
         made_from={"data": source, "weights": weights},
         models=place.models,
         promote=settings.promote,
+        margin=settings.margin,
         devices=devices,
     )
     return runs.end(outcomes.of_version(version, published), dataset)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from cnn.data.catalog import DATASETS
 from cnn.evaluation.calibration import MOST_PROBABLE, Aim
 from cnn.networks.architectures import ARCHITECTURES, BACKBONES, ArchitectureName, BackboneName
-from cnn.publication.gate import Promotion
+from cnn.publication.gate import MARGIN, Promotion
 from cnn.support.backend import choose_devices
 from cnn.support.errors import UserError, describe_validation
 from cnn.support.files import require_writable
@@ -45,8 +45,11 @@ class FlowSettings(BaseModel):
         0, ge=0, description="train only if so many images are new since the last version; 0: whatever has changed"
     )
     promote: Promotion = Field(
-        "not-worse", description="not-worse: a new version replaces the champion if it is not worse; always: it does"
+        "not-worse",
+        description="not-worse or better: a new version replaces the champion if the 95 % interval of their difference "
+        "says so; always: without a comparison; never: only by hand",
     )
+    margin: float = Field(MARGIN, ge=0, le=1, description="of not-worse: how far below 0 that interval may reach")
     notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
         None, description="Prefect notification block TYPE/NAME that gets a message when a run ends"
     )

@@ -86,9 +86,10 @@ def publish(
     made_from: dict[str, Reference],
     models: Path,
     promote: Promotion,
+    margin: float,
     devices: Devices,
 ) -> ModelVersion:
-    """Write the next version of the model, make it the champion if it is not worse than the present one."""
+    """Write the next version of the model, make it the champion if the rule permits it."""
     version = publish_version(
         name=name,
         checkpoint=checkpoint.path,
@@ -97,6 +98,7 @@ def publish(
         lineage=lineage,
         models=models,
         promote=promote,
+        margin=margin,
         devices=devices,
     )
     _declare_asset(version, made_from)

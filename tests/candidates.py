@@ -96,12 +96,6 @@ def edit(version: Path, **changes: object) -> None:
     manifest.save(version)
 
 
-def measure_f1(version: Path, f1: float) -> None:
-    """Change the test F1 that a version says it has."""
-    metrics = Manifest.open(version).metrics
-    edit(version, metrics=metrics | {"test": metrics["test"].model_copy(update={"f1": f1})})
-
-
 def flip_bit(file: Path) -> None:
     """Alter one bit in the middle of a file."""
     content = bytearray(file.read_bytes())

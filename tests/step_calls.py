@@ -81,6 +81,7 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
         {
             "name": "food", **DONE, "report": reference("report"), "lineage": LINEAGE,
             "made_from": {"data": reference("photos")}, "models": Path("/models"), "promote": "not-worse",
+            "margin": 0.01,
         },
     ),
 }  # fmt: skip

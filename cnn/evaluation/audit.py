@@ -74,8 +74,8 @@ def duplicate_groups(
     of their standardised features, (n, channels), is `NEAR_COSINE` or more, of which each image counts the first; and
     so are all that they lead to. The time grows with the square of n: 20,000 images take seconds.
     """
-    from scipy.sparse import coo_array  # type: ignore[import-untyped]
-    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
     count, first = len(ids), dict[str, int]()
     units = _standardise(features)
@@ -151,7 +151,7 @@ class Appearance:
         >>> Appearance.of(Image.new("RGB", (300, 400), "white"))
         Appearance(brightness=255.0, contrast=0.0, sharpness=0.0, short_side=300)
         """
-        from scipy.ndimage import laplace  # type: ignore[import-untyped]
+        from scipy.ndimage import laplace
 
         grey = np.asarray(resize_short(image.convert("L")), np.float32)
         return cls(float(grey.mean()), float(grey.std()), float(laplace(grey).var()), min(image.size))

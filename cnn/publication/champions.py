@@ -1,10 +1,12 @@
 """Champions: which published version of a model is the best, and what happens when that cannot be read any more."""
 
 import logging
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cnn.publication.manifest import CHAMPION_FILE, MAX_BYTES, Champion, Manifest
-from cnn.publication.versions import can_answer, is_first, version_folders, versions
+from cnn.publication.versions import can_answer, is_first, version_folders, version_number, versions
 from cnn.support.errors import UserError
 from cnn.support.files import NO_FILE, atomic_file, read_file
 
@@ -17,6 +19,12 @@ def champion(folder: Path) -> Path | None:
     Raises:
         UserError: the file cannot be read or names a version that is not there.
     """
+    entry = _entry(folder)
+    return folder / entry.version if entry else None
+
+
+def _entry(folder: Path) -> Champion | None:
+    """What ``champion.json`` says, None if there is no such file; raises as `champion` does."""
     file = folder / CHAMPION_FILE
     try:
         entry = Champion.model_validate_json(read_file(file, MAX_BYTES))
@@ -26,20 +34,68 @@ def champion(folder: Path) -> Path | None:
         if isinstance(error, OSError) and error.errno not in NO_FILE:
             raise
         raise UserError(f'{file}: expected {{"version": "v0001", …}}, found something else; publish again.') from error
-    version = folder / entry.version
-    if version not in version_folders(folder):
-        raise UserError(f"{file}: names {version.name}, which is not there; publish again.")
-    return version
+    if folder / entry.version not in version_folders(folder):
+        raise UserError(f"{file}: names {entry.version}, which is not there; publish again.")
+    return entry
 
 
-def promote(version: Path) -> None:
-    """Make a version the champion of its folder, in a single step."""
-    manifest = Manifest.open(version)
+def _readable_entry(folder: Path) -> Champion | None:
+    """What ``champion.json`` says, None if that cannot be read."""
+    with suppress(UserError):
+        return _entry(folder)
+    return None
+
+
+def promote(version: Path, by: str = "", former: tuple[str, ...] | None = None) -> None:
+    """Make a version the champion of its folder, in a single step.
+
+    Args:
+        by: who does it by hand; empty: the gate.
+        former: names of the champions before it; None: those of the present champion, and that.
+    """
+    manifest, before = Manifest.open(version), _readable_entry(version.parent)
+    if former is None and before:
+        former = before.former if before.version == version.name else (*before.former, before.version)
     entry = Champion(
-        version=version.name, metrics=manifest.metrics, notes=manifest.lineage.notes, since=manifest.created
+        version=version.name,
+        metrics=manifest.metrics,
+        notes=manifest.lineage.notes,
+        since=datetime.now(UTC).isoformat(timespec="microseconds") if by else manifest.created,
+        by=by,
+        former=former or (),
     )
     with atomic_file(version.parent / CHAMPION_FILE) as temporary:
         temporary.write_text(entry.model_dump_json(indent=2), encoding="utf-8")
+
+
+def is_due(version: Path) -> bool:
+    """Whether a version was promoted by the gate after the present champion became that, but is not the champion yet.
+
+    So it is if it has just been written, or if the process was killed before it could replace the champion. What was
+    promoted by hand stays until something newer is published.
+    """
+    manifest, entry = Manifest.open(version), _readable_entry(version.parent)
+    if not (manifest.promoted and entry):
+        return manifest.promoted
+    newer = version_number(version) > version_number(version.parent / entry.version)
+    return newer and not (entry.by and manifest.created < entry.since)
+
+
+def former_champion(folder: Path) -> tuple[Path, tuple[str, ...]] | None:
+    """The last champion before the present one that can answer, and the names of those before it; None: there is none.
+
+    Where ``champion.json`` does not name them, they are the older versions that were promoted.
+    """
+    entry = _readable_entry(folder)
+    if entry is None:
+        return None
+    present = version_number(folder / entry.version)
+    promoted = [path for path, manifest in versions(folder).items() if manifest.promoted]
+    names = entry.former or tuple(path.name for path in promoted if version_number(path) < present)
+    for number in reversed(range(len(names))):
+        if names[number] != entry.version and can_answer(folder / names[number]):
+            return folder / names[number], names[:number]
+    return None
 
 
 def newest_promoted(folder: Path) -> Path | None:
@@ -72,16 +128,32 @@ def standing_champion(folder: Path) -> Path | None:
 
 def restore_champion(folder: Path) -> Path | None:
     """`standing_champion`, which ``champion.json`` names from now on."""
-    best = standing_champion(folder)
-    try:
-        named = champion(folder)
-    except UserError:
-        named = None
-    if best and best != named:
+    best, entry = standing_champion(folder), _readable_entry(folder)
+    if best and not (entry and entry.version == best.name):
         if (file := folder / CHAMPION_FILE).is_dir():
             file.rename(folder / f"damaged-{CHAMPION_FILE}")
         promote(best)
     return best
+
+
+def published_models(models: Path) -> list[Path]:
+    """Folders of all models in which something was published, sorted by name."""
+    return sorted(path for path in models.glob("*") if path.is_dir() and not is_first(path))
+
+
+def find_model(models: Path, name: str | None = None) -> Path:
+    """Folder of the model called ``name``; without a name the only one there is, or ``hotdog``.
+
+    Raises:
+        UserError: there is none, or several and no name.
+    """
+    published = [path.name for path in published_models(models)]
+    if name is None:
+        name = published[0] if len(published) == 1 else "hotdog"
+    if name not in published:
+        found = ", ".join(published) or "nothing; publish one with python flows/hotdog.py"
+        raise UserError(f"{models}: no model {name!r} is published there; expected one of: {found}.")
+    return models / name
 
 
 def find_champion(models: Path, name: str | None = None) -> Path:
@@ -90,18 +162,9 @@ def find_champion(models: Path, name: str | None = None) -> Path:
     Raises:
         UserError: there is none, or several and no name.
     """
-    published = sorted(path.name for path in models.glob("*") if path.is_dir() and not is_first(path))
-    if name is None:
-        name = published[0] if len(published) == 1 else "hotdog"
-    if name not in published:
-        found = ", ".join(published) or "nothing; publish one with python flows/hotdog.py"
-        raise UserError(f"{models}: no model {name!r} is published there; expected one of: {found}.")
-    folder = models / name
-    try:
-        version = champion(folder)
-    except UserError:
-        version = None
-    if version := version or standing_champion(folder):
+    folder = find_model(models, name)
+    entry = _readable_entry(folder)
+    if version := folder / entry.version if entry else standing_champion(folder):
         return version
     raise UserError(
         f"{folder}: none of its versions is the champion and can answer; publish one with promote set to always."

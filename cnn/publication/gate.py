@@ -1,23 +1,29 @@
 """The gate: whether a candidate may replace the champion, and whether it is of the same model at all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from cnn.data.datasets import Dataset
-from cnn.evaluation.predictions import predict_split
-from cnn.evaluation.report import Report, read_predictions
-from cnn.publication.manifest import Lineage, Manifest
-from cnn.publication.versions import image_ids, is_first, load_version, versions
+from cnn.evaluation.paired import PairedComparison, compare_paired
+from cnn.evaluation.predictions import Predictions, predict_split
+from cnn.evaluation.report import Report, predictions_file, read_predictions
+from cnn.publication.manifest import Judgement, Lineage, Manifest
+from cnn.publication.versions import altered_files, image_ids, is_first, load_version, versions
 from cnn.support.backend import CPU, Devices
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 from cnn.training.checkpoints import checkpoint_file
 
-#: When a candidate becomes the champion: if it is not worse than the present one, or without being compared.
-Promotion = Literal["not-worse", "always"]
+#: When a candidate becomes the champion, see `permits`.
+Promotion = Literal["not-worse", "better", "always", "never"]
 
-_FIGURES = {"f1": "F1", "accuracy": "accuracy"}
+MARGIN = 0.01
+_FEW = 25  # with fewer answers that differ, McNemar's exact test is asked, too: the bootstrap's interval is too narrow
+_ALPHA = 0.05
+_BY_HAND = "to make this version the champion, use python -m cnn models promote."
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Decision:
 
     promoted: bool
     reason: str
+    judgement: Judgement | None = None
 
 
 def require_same_source(dataset: Dataset, place: str, best: Path | None, promote: Promotion) -> None:
@@ -70,27 +77,45 @@ def require_same_source(dataset: Dataset, place: str, best: Path | None, promote
     )
 
 
+def permits(found: PairedComparison, promote: Promotion, margin: float = MARGIN) -> bool:
+    """Whether a rule lets a candidate replace the champion that it was compared with.
+
+    ``not-worse``: the 95 % interval of candidate - champion does not reach below -``margin`` (0…1).
+    ``better``: the interval is above 0 and, where few answers differ, McNemar's exact test says so, too (p < .05).
+    """
+    if promote == "better":
+        return found.low > 0 and (found.gained + found.lost >= _FEW or found.p < _ALPHA)
+    return promote == "always" or (promote == "not-worse" and found.low >= -margin)
+
+
 def decide(
-    candidate: Candidate, folder: Path, best: Path | None, promote: Promotion = "not-worse", devices: Devices = CPU
+    candidate: Candidate,
+    folder: Path,
+    best: Path | None,
+    promote: Promotion = "not-worse",
+    margin: float = MARGIN,
+    devices: Devices = CPU,
 ) -> Decision:
-    """Whether a candidate may replace ``best``, the champion: only if it is not worse on the same test images.
+    """Whether a candidate may replace ``best``, the champion: only if the rule `permits` it on the same test images.
 
     Images that the champion learnt from or was chosen by, because another recipe splits otherwise, do not count. Where
-    there are no test images, validation images are compared on. If versions were promoted and none of them can answer
-    any more, there is nothing to compare with and the candidate is not promoted.
+    there are no test images, validation images are compared on. Both are judged by the candidate's labels. If they
+    cannot be compared, or versions were promoted and none of them can answer any more, the candidate is not promoted.
     """
     if promote == "always":
         return Decision(True, "It was promoted without a comparison, as promote is set to always.")
     if best is None:
-        return _without_champion(candidate, folder)
-    decision = _compare(candidate, best, devices)
+        return _without_champion(candidate, folder, promote)
+    decision = _compare(candidate, best, promote, margin, devices)
     former = Manifest.open(best).lineage.data.place
     if candidate.lineage.data.place in ("", former) or not former:
         return decision
-    return Decision(decision.promoted, f"{decision.reason} The data was at {former} when {best.name} was made.")
+    return replace(decision, reason=f"{decision.reason} The data was at {former} when {best.name} was made.")
 
 
-def _without_champion(candidate: Candidate, folder: Path) -> Decision:
+def _without_champion(candidate: Candidate, folder: Path, promote: Promotion) -> Decision:
+    if promote == "never":
+        return Decision(False, f"There is no champion, and promote is set to never: {_BY_HAND}")
     if is_first(folder):
         return Decision(True, "There was no champion to compare with.")
     network = file_digest(checkpoint_file(candidate.checkpoint))
@@ -104,26 +129,61 @@ def _without_champion(candidate: Candidate, folder: Path) -> Decision:
     )
 
 
-def _compare(candidate: Candidate, best: Path, devices: Devices) -> Decision:
+def _compare(candidate: Candidate, best: Path, promote: Promotion, margin: float, devices: Devices) -> Decision:
     manifest, dataset = Manifest.open(best), candidate.dataset
     if manifest.classes != dataset.classes:
-        return Decision(True, f"The classes changed, so {best.name} cannot be compared.")
+        return Decision(False, f"The classes changed, so {best.name} cannot be compared: {_BY_HAND}")
     split = dataset.splits[-1]
     # validation images count only if neither has anything else that is not learnt from
     is_fair = split == "validation" and "test" not in manifest.metrics
     known = image_ids(best, ("train",) if is_fair else ("train", "validation"))
-    predictions = read_predictions(candidate.report, split, dataset.classes).without(known)
-    if not predictions.ids:
-        return Decision(True, f"{best.name} was made from all of these {split} images, so it cannot be compared.")
-    positive, figure = Report.open(candidate.report).positive, candidate.lineage.chosen_by
-    index = None if positive is None else dataset.classes.index(positive)
-    mine = getattr(predictions.metrics(index), figure)
-    if (manifest.lineage.data.digest, manifest.positive) == (candidate.lineage.data.digest, positive):
-        theirs = getattr(manifest.metrics[split], figure)
-    else:  # its own metrics are of other images or of another class
-        theirs_now = predict_split(load_version(best, devices), dataset, split).without(known)
-        theirs = getattr(theirs_now.metrics(index), figure)
-    compared = f"{split} {_FIGURES[figure]} {mine:.4f} against {theirs:.4f} of {best.name} on the same images"
-    if mine >= theirs:
-        return Decision(True, f"Not worse than the champion: {compared}.")
-    return Decision(False, f"Worse than the champion: {compared}.")
+    mine = read_predictions(candidate.report, split, dataset.classes).without(known)
+    if not mine.ids:
+        found = f"{best.name} was made from all of these {split} images, so it cannot be compared: {_BY_HAND}"
+        return Decision(False, found)
+    theirs = _champions_answers(best, manifest, dataset, split, devices)
+    positive = Report.open(candidate.report).positive
+    paired = compare_paired(
+        mine.labels,
+        mine.predicted,
+        np.array([theirs[id_] for id_ in mine.ids]),
+        classes=len(dataset.classes),
+        positive=None if positive is None else dataset.classes.index(positive),
+        figure=candidate.lineage.chosen_by,
+    )
+    judgement = Judgement(champion=best.name, split=split, rule=promote, margin=margin, paired=paired)
+    return Decision(permits(paired, promote, margin), describe(judgement), judgement)
+
+
+def _champions_answers(
+    best: Path, manifest: Manifest, dataset: Dataset, split: str, devices: Devices
+) -> dict[str, np.int64]:
+    """The champion's class for each image of a split, by id: as it was published or, for other images, answered now."""
+    file, found = predictions_file(best, split), dict[str, np.int64]()
+    if file.name in manifest.files and file.name not in altered_files(best, manifest):
+        found = _by_id(read_predictions(best, split, manifest.classes))
+    if not found.keys() >= set(dataset.ids_and_labels(split)[0]):
+        found = _by_id(predict_split(load_version(best, devices), dataset, split))
+    return found
+
+
+def _by_id(predictions: Predictions) -> dict[str, np.int64]:
+    return dict(zip(predictions.ids, predictions.predicted, strict=True))
+
+
+def describe(judgement: Judgement) -> str:
+    """What came of a comparison with the champion, and on how much evidence, as sentences."""
+    found, rule, margin = judgement.paired, judgement.rule, judgement.margin
+    allowed = permits(found, "not-worse" if rule == "never" else rule, margin)
+    if rule == "better":
+        verdict = "Better than" if allowed else "Not shown to be better than"
+    elif allowed:
+        verdict = "Not worse than"
+    else:
+        verdict = "Worse than" if found.high < 0 else f"Possibly worse by more than {margin:g} than"
+    sentences = [f"{verdict} the champion {judgement.champion}: {judgement.split} {found.sentence}."]
+    if found.images * max(margin, MARGIN) < 1 and found.gained + found.lost:
+        sentences.append(f"{found.images} images are too few to tell: a single answer counts for more than the margin.")
+    if rule == "never":
+        sentences.append(f"Promote is set to never: {_BY_HAND}")
+    return " ".join(sentences)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from cnn.data.datasets import Dataset
 from cnn.evaluation.calibration import UNCALIBRATED, Calibration
 from cnn.evaluation.metrics import Metrics
+from cnn.evaluation.paired import PairedComparison
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import CPU, Devices
 from cnn.support.files import NO_FILE, read_file, text_digest
@@ -110,11 +111,22 @@ class Lineage(_Record):
         return self.stages[-1]["chosen_by"]
 
 
+class Judgement(_Record):
+    """By what a candidate was judged: which champion and split it was compared with and on, the rule, the figures."""
+
+    champion: str
+    split: str
+    rule: Literal["not-worse", "better", "never"]
+    margin: float
+    paired: PairedComparison
+
+
 class Manifest(_Record):
     """Everything known of a model version.
 
-    ``calibration`` makes its answers from the network's probabilities; ``outlook`` says whether more images would help,
-    if that is known; ``files`` holds the SHA-256 of each of its files.
+    ``judgement`` is None if it was not compared with a champion; ``outlook`` says whether more images would help, if
+    that is known; ``calibration`` makes its answers from the network's probabilities; ``files`` holds the SHA-256 of
+    each of its files.
     """
 
     name: str
@@ -128,6 +140,7 @@ class Manifest(_Record):
     confusion: dict[str, list[list[int]]]
     promoted: bool
     reason: str
+    judgement: Judgement | None = None
     outlook: str = ""
     calibration: Calibration = UNCALIBRATED
     lineage: Lineage
@@ -152,7 +165,8 @@ class Manifest(_Record):
             raise DamagedManifestError(f"its {MANIFEST_FILE} is missing or no file") from error
         except (ValueError, AttributeError, TypeError, RecursionError) as error:
             raise DamagedManifestError(f"its {MANIFEST_FILE} is damaged: it is not a JSON object") from error
-        if checksum is not None and checksum != _digest(content):  # earlier releases wrote none
+        is_earlier = checksum is None and "outlook" not in content  # the first releases wrote neither
+        if not is_earlier and checksum != _digest(content):
             raise DamagedManifestError(f"its {MANIFEST_FILE} was altered: it does not match its checksum")
         return cls.model_validate(content)
 
@@ -169,9 +183,14 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 class Champion(_Record):
-    """The published best: which version, its metrics, its notes, since when."""
+    """The published best: which version, its metrics, its notes, since when.
+
+    ``by`` is who promoted it by hand, empty if the gate did; ``former`` are the champions before it, the last one last.
+    """
 
     version: str
     metrics: dict[str, Metrics]
     notes: tuple[str, ...]
     since: str
+    by: str = ""
+    former: tuple[str, ...] = ()

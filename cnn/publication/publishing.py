@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from cnn.data.datasets import Dataset
 from cnn.evaluation.comparison import Comparison
 from cnn.evaluation.report import Report
+from cnn.publication.champions import is_due, restore_champion
 from cnn.publication.champions import promote as make_champion
-from cnn.publication.champions import restore_champion
 from cnn.publication.exports import export_network
-from cnn.publication.gate import Candidate, Decision, Promotion, decide, require_same_source
+from cnn.publication.gate import MARGIN, Candidate, Decision, Promotion, decide, require_same_source
 from cnn.publication.manifest import Lineage, Manifest
 from cnn.publication.model_card import model_card
 from cnn.publication.versions import (
@@ -23,7 +23,6 @@ from cnn.publication.versions import (
     is_intact,
     next_version,
     set_aside_damaged,
-    version_number,
     versions,
 )
 from cnn.support.backend import CPU, Devices
@@ -53,9 +52,10 @@ def publish(
     lineage: Lineage,
     models: Path,
     promote: Promotion = "not-worse",
+    margin: float = MARGIN,
     devices: Devices = CPU,
 ) -> Path:
-    """Write a network as the next version of the model ``name`` and, if it is not worse, make it the champion.
+    """Write a network as the next version of the model ``name`` and, if the rule permits it, make it the champion.
 
     A network of which there is an intact version already, with the same calibration and comparison, is not published
     again. What was damaged in the model's folder is set aside or, for ``champion.json``, restored, and that is logged.
@@ -64,7 +64,8 @@ def publish(
         checkpoint: folder of a saved checkpoint.
         report: folder that `cnn.evaluate` (or `compare`) filled for this checkpoint.
         models: folder of all published models.
-        promote: ``"always"`` makes it the champion without a comparison, also where no intact champion is left.
+        promote, margin: the rule, see `cnn.publication.gate.permits`; ``"always"`` makes it the champion without a
+            comparison, also where no intact champion is left.
 
     Returns:
         The version's folder.
@@ -78,29 +79,34 @@ def publish(
     if Report.open(report).checkpoint != digest:
         raise ValueError(f"{report}: is a report of another checkpoint than {checkpoint}")
     with locked(models / name):  # another run may have another candidate
-        return _publish(candidate, digest, models / name, promote, devices)
+        return _publish(candidate, digest, models / name, promote, margin, devices)
 
 
-def _publish(candidate: Candidate, digest: str, folder: Path, promote: Promotion, devices: Devices) -> Path:
+def _publish(
+    candidate: Candidate, digest: str, folder: Path, promote: Promotion, margin: float, devices: Devices
+) -> Path:
     set_aside_damaged(folder)
     best = restore_champion(folder)
-    version = _published_before(candidate, digest, folder, promote)
+    version = _published_before(candidate, digest, folder, promote, margin)
     if version is None:
         require_same_source(candidate.dataset, candidate.lineage.data.place, best, promote)
-        decision = decide(candidate, folder, best, promote, devices)
+        decision = decide(candidate, folder, best, promote, margin, devices)
         version = _write_version(candidate, folder, digest, decision)
-    newer = best is None or version_number(version) > version_number(best)
-    if Manifest.open(version).promoted and (newer or promote == "always"):
+    if promote == "always" or is_due(version):
         make_champion(version)
     return version
 
 
-def _published_before(candidate: Candidate, digest: str, folder: Path, promote: Promotion) -> Path | None:
-    """The intact version with the same network, data, calibration and comparison; None if none is to be promoted."""
+def _published_before(
+    candidate: Candidate, digest: str, folder: Path, promote: Promotion, margin: float
+) -> Path | None:
+    """The intact version of the same network, data, calibration and comparison, judged by the same rule, if any."""
     made_from = (digest, candidate.lineage.data.digest, Report.open(candidate.report).calibration)
     for version, manifest in versions(folder).items():
         same = (manifest.checkpoint, manifest.lineage.data.digest, manifest.calibration) == made_from
-        wanted = manifest.promoted or promote != "always"  # what a version says of itself is never edited
+        judged = (manifest.judgement.rule, manifest.judgement.margin) if manifest.judgement else (promote, margin)
+        # what a version says of itself is never edited
+        wanted = manifest.promoted or (promote != "always" and judged == (promote, margin))
         if same and wanted and is_intact(version) and _accuracies(version) == _accuracies(candidate.report):
             return version
     return None
@@ -124,7 +130,7 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
         manifest = Manifest(
             name=candidate.name,
             version=version.name,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
             classes=trained.classes,
             positive=report.positive,
             network=trained.network,
@@ -133,6 +139,7 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
             confusion=report.confusion,
             promoted=decision.promoted,
             reason=decision.reason,
+            judgement=decision.judgement,
             outlook=report.outlook,
             calibration=report.calibration,
             lineage=candidate.lineage,

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 IMAGES_FILE = "images.parquet"
 _VERSION = re.compile(r"v(\d{4,})")
 _DAMAGED = "damaged-"  # how the names of folders begin that were set aside
+_ADVICE = "it is not loaded: restore the file or publish the model again."
 _NUMBERED = re.compile(rf"(?:{_DAMAGED})?v(\d{{4,}})(?:-\d+)?")
 
 
@@ -117,18 +118,26 @@ def can_answer(version: Path) -> bool:
     return True
 
 
+def open_version(version: Path) -> Manifest:
+    """The manifest of a version that is to be used.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return Manifest.open(version)
+    except ValueError as error:
+        reason = error if isinstance(error, DamagedManifestError) else "its manifest is of another release"
+        raise UserError(f"{version}: it is not a whole model version, as {reason}; {_ADVICE}") from error
+
+
 def _verify(version: Path) -> Manifest:
     """The manifest of a version that can answer; other files that were altered are logged.
 
     Raises:
         UserError: names the file that is missing or was altered.
     """
-    advice = "it is not loaded: restore the file or publish the model again."
-    try:
-        manifest = Manifest.open(version)
-    except ValueError as error:
-        reason = error if isinstance(error, DamagedManifestError) else "its manifest is of another release"
-        raise UserError(f"{version}: it is not a whole model version, as {reason}; {advice}") from error
+    manifest, advice = open_version(version), _ADVICE
     altered = altered_files(version, manifest)
     for name in answering_files(manifest):
         if not (version / name).is_file():

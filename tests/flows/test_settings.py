@@ -220,7 +220,7 @@ def call(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[
     [
         (["flows/hotdog.py"], ["--min-new", "image classifier from photos", "hotdog-records, sample"]),
         (["flows/cifar.py"], ["--architectures", "which of alexnet, vgg, squeezenet"]),
-        (["-m", "cnn"], ["classify", "clean"]),
+        (["-m", "cnn"], ["classify", "clean", "models"]),
         (["-m", "cnn", "classify"], ["--json", "image files, http(s) addresses, or folders"]),
     ],
 )

@@ -113,7 +113,7 @@ def test_summary_says_whether_it_is_the_champion(candidate: Made, tmp_path: Path
     assert said.splitlines()[1].split() == ["validation", "test"]
     second = shutil.copytree(first, tmp_path / "food" / "v0002")
     manifest = Manifest.open(second)
-    (second / "manifest.json").write_text(change(manifest, version="v0002", promoted=False).model_dump_json())
+    change(manifest, version="v0002", promoted=False).save(second)
     assert "food v0002 is not the champion." in summary(second)
     promote(second)
     assert "food v0002 has become the champion since." in summary(second)
@@ -145,9 +145,7 @@ def test_card_says_what_decides(manifest: Manifest) -> None:
 def test_history_tells_of_all_versions(candidate: Made, tmp_path: Path) -> None:
     version = candidate.publish(tmp_path)
     second = shutil.copytree(version, version.with_name("v0002"))
-    (second / "manifest.json").write_text(
-        change(Manifest.open(version), version="v0002", reason="Worse.").model_dump_json()
-    )
+    change(Manifest.open(version), version="v0002", reason="Worse.").save(second)
     newest, oldest = history_rows(version.parent)
     assert (newest["version"], newest["decision"]) == ("v0002", "Worse.")
     assert (oldest["version"], oldest["images"]) == ("v0001 (champion)", "32")

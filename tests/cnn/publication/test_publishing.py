@@ -22,7 +22,7 @@ from cnn.evaluation.report import evaluate
 from cnn.publication.champions import champion, find_champion, promote
 from cnn.publication.manifest import Manifest
 from cnn.publication.model_card import history_rows, model_card, summary
-from cnn.publication.versions import load_version, new_images, versions
+from cnn.publication.versions import is_intact, load_version, new_images, versions
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 
@@ -177,3 +177,25 @@ def test_killed_publication_leaves_nothing_behind(hotdog: Made, models: Path) ->
     version = hotdog.publish(models)
     assert version.name == "v0001" and champion(models / "food") == version
     assert {path.name for path in (models / "food").iterdir()} == {"v0001", "champion.json"}
+
+
+STEPS = ("export_network", "_images_table", "model_card", "decide", "make_champion")
+
+
+@pytest.mark.parametrize("step", [*STEPS, "Manifest.save", "atomic_folder"])
+def test_failure_at_any_step_leaves_the_champion_and_is_made_up_for(
+    hotdog: Made, equal: Made, models: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    first = hotdog.publish(models)
+    before = (models / "food" / "champion.json").read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("it failed here")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="it failed here"):
+        patched.setattr(f"cnn.publication.publishing.{step}", fail)
+        equal.publish(models)
+    whole = {first, models / "food" / "v0002"} if step == "make_champion" else {first}
+    assert set((models / "food").iterdir()) == whole | {models / "food" / "champion.json"}
+    assert (models / "food" / "champion.json").read_bytes() == before and all(map(is_intact, whole))
+    assert equal.publish(models) == champion(models / "food") == models / "food" / "v0002"
