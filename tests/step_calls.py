@@ -71,7 +71,10 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
         f"train {name}": (training.train_architecture, {"stage": cifar_recipe("tuned", name).stages[0], **SCRATCH})
         for name in ("alexnet", "vgg", "squeezenet")
     },
-    "evaluate": (evaluating.evaluate, {"what": "classifier", **DONE, "positive": None, "store": STORE}),
+    "evaluate": (
+        evaluating.evaluate,
+        {"what": "classifier", **DONE, "positive": None, "threshold": "0.5", "store": STORE},
+    ),
     "compare": (
         evaluating.compare,
         {"checkpoints": {"vgg": WEIGHTS}, "reports": {"vgg": FEATURES}, "dataset": DATASET, "store": STORE},
