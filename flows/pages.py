@@ -24,7 +24,8 @@ def show_outcome(outcome: Outcome, dataset: Dataset) -> None:
     parts = [outcome.message, f"Version: `{version}`"]
     if outcome.ending.published:
         card = (version / MODEL_CARD_FILE).read_text(encoding="utf-8")
-        parts += [*(_figure(path) for path in sorted(version.glob("*.png"))), f"#{card}"]
+        text = card[card.index("\n# ") + 1 :]  # without what only the Hugging Face Hub reads
+        parts += [*(_figure(path) for path in sorted(version.glob("*.png"))), f"#{text}"]
     else:
         manifest = Manifest.open(version)
         parts += [*manifest.lineage.notes, markdown_table(metrics_rows(manifest.metrics))]

@@ -1,8 +1,10 @@
 """The model card: what a published version is, in words for people, and the same figures as tables."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from cnn.data.images import Preprocessing
 from cnn.evaluation.comparison import Comparison
@@ -10,7 +12,9 @@ from cnn.evaluation.metrics import Metrics
 from cnn.evaluation.report import CROSS_VALIDATION
 from cnn.networks.architectures import PRETRAINED, NetworkConfig
 from cnn.publication.champions import champion
+from cnn.publication.exports import NOVELTY_FILE
 from cnn.publication.manifest import Lineage, Manifest
+from cnn.publication.snippets import snippets
 from cnn.publication.versions import versions
 from cnn.support.errors import UserError
 
@@ -187,6 +191,36 @@ def _zoo(network: NetworkConfig, classes: int) -> str:
     return f" (and `gluon.model_zoo.vision.squeezenet1_1(classes={classes})`)" if is_there else ""
 
 
+def front_matter(manifest: Manifest) -> str:
+    """What the Hugging Face Hub reads of a model card, between two lines of dashes."""
+    weights, (split, metrics) = manifest.lineage.weights, list(manifest.metrics.items())[-1]
+    found = {name: round(getattr(metrics, name), 4) for name in ("accuracy", "f1")}
+    facts: dict[str, Any] = {
+        "license": "other",  # that of the weights and of the photos, see below; this project's own is of its code
+        "license_name": (weights.licence if weights else "") or manifest.lineage.data.licence or "unknown",
+        "library_name": "mxnet",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "mxnet", "onnx", manifest.network.architecture],
+        "metrics": list(found),
+        "base_model": weights.source if weights else None,
+        "model-index": [
+            {
+                "name": f"{manifest.name} {manifest.version}",
+                "results": [
+                    {
+                        "task": {"type": "image-classification"},
+                        "dataset": {"name": manifest.lineage.data.source, "type": "imagefolder", "split": split},
+                        "metrics": [{"type": name, "value": value} for name, value in found.items()],
+                    }
+                ],
+            }
+        ],
+    }
+    # JSON is YAML, too
+    lines = (f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in facts.items() if value is not None)
+    return "\n".join(["---", *lines, "---"])
+
+
 def model_card(manifest: Manifest, comparison: Comparison | None) -> str:
     """Markdown from a manifest, and from the comparison that the network is the best of, if there was one.
 
@@ -196,8 +230,11 @@ def model_card(manifest: Manifest, comparison: Comparison | None) -> str:
     notes = "".join(f"\n> {note}\n" for note in manifest.lineage.notes)
     architecture, classes = manifest.network.architecture, len(manifest.classes)
     compared = f"\n{markdown_table(comparison.table())}\n" if comparison else ""
+    novel = "; it mostly says so if that is unlike all it was trained on" if NOVELTY_FILE in manifest.files else ""
     of_classes = f"\n{markdown_table(rows)}\n" if (rows := class_rows(manifest)) else ""
-    return f"""# {manifest.name} {manifest.version}
+    return f"""{front_matter(manifest)}
+
+# {manifest.name} {manifest.version}
 {notes}
 Network `{architecture}` that distinguishes: {", ".join(manifest.classes)}. Published {manifest.created}.
 
@@ -222,8 +259,11 @@ Precision, recall, F1, average precision and ROC AUC are {about}; 95 % intervals
 `{architecture}-symbol.json` with `{architecture}-0000.params` into `gluon.SymbolBlock.imports`, \
 `{architecture}.onnx` into onnxruntime.
 
+{snippets(manifest)}
+
 ## Limits
 
-It knows only these classes and predicts one of them whatever the image shows. Its metrics hold for images like those \
-it was trained on.
+It knows only these classes and predicts one of them whatever the image shows{novel}. \
+Its metrics hold for images like those it was trained on, and only as far as their labels are right. It is not for \
+decisions about people, nor for any in which a mistake costs more than another look.
 """

@@ -150,10 +150,10 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
             lineage=candidate.lineage,
             durations=dict(candidate.durations),
             software=_software(),
+            files=_digests(temporary),
         )
         card = model_card(manifest, Comparison.find(temporary))
         (temporary / MODEL_CARD_FILE).write_text(card, encoding="utf-8")
-        manifest = manifest.model_copy(update={"files": _digests(temporary)})
         page = report_page(manifest, temporary, candidate.dataset, open_classifier(temporary, manifest), best)
         (temporary / REPORT_PAGE).write_text(page, encoding="utf-8")
         manifest.model_copy(update={"files": _digests(temporary)}).save(temporary)

@@ -1,18 +1,20 @@
 """The forms of a published network, all run on the same image file; its input is made by Pillow and numpy."""
 
 import json
+import re
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from candidates import EPOCH, as_candidate
+from candidates import EPOCH, SMALL, as_candidate
 from PIL import Image
 
 from cnn.data.datasets import Dataset
 from cnn.networks.architectures import ARCHITECTURES
-from cnn.networks.initializers import make_initializer
+from cnn.networks.initializers import make_initializer, random_parameters
 from cnn.networks.running import initialise, parameters
 from cnn.publication.versions import load_version
 from cnn.support.backend import mx
@@ -96,3 +98,22 @@ def test_all_forms_predict_alike(name: str, recipe: Any, photo: Path, drawn_data
     assert list(shares) == ["hotdog", "not_hotdog"] == json.loads((version / "classes.json").read_text())
     temperature = json.loads((version / "manifest.json").read_text())["calibration"]["temperature"]
     np.testing.assert_allclose(list(shares.values()), softmax(expected[0] / temperature), atol=1e-3)
+
+
+def test_snippets_of_the_card_answer_alike(
+    photo: Path, drawn_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = Checkpoint(SMALL, drawn_dataset.classes, random_parameters(seed=1), (EPOCH,))
+    version = as_candidate(tmp_path, drawn_dataset, trained).publish(tmp_path / "artifacts")
+    shutil.copy(photo, tmp_path / "lunch.jpg")
+    shutil.copy(photo, version / "lunch.jpg")
+    answers: list[dict[str, float]] = []
+    codes = re.findall(r"```python\n(.*?)```", (version / "README.md").read_text(encoding="utf-8"), re.S)
+    for code, folder in zip(codes, (tmp_path, version, version), strict=True):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr("builtins.print", answers.append)
+        exec(code, {})
+    monkeypatch.undo()
+    first, *others = answers
+    for other in others:
+        assert other == pytest.approx(first, abs=1e-4)
