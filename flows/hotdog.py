@@ -29,7 +29,8 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     name, published = place.model(data, settings.name)
 
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
-    dataset = preparing.prepare(source, test_as_validation=recipe.chooses_on_test, store=store)
+    labels = fetching.refer_to_labels(settings.labels)
+    dataset = preparing.prepare(source, labels=labels, test_as_validation=recipe.chooses_on_test, store=store)
     preparing.check_decision(dataset, **decision)
     publishing.check_source(dataset, data, place.models / name, settings.promote)
     if outcome := outcomes.too_few_new(dataset, published, settings.min_new):

@@ -37,13 +37,15 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "audit", does, _run)
     command.add_argument("data", type=as_path, help="images in a folder for each class, or what else the flows read")
     command.add_argument("--output", type=as_path, required=True, help="folder, new or empty, for tables and page")
+    command.add_argument("--labels", type=as_path, help="table of corrected labels, such as an edited labels.csv")
     weights = ", ".join(("auto", *_WEIGHTS))
     command.add_argument("--weights", default="auto", help=f"pretrained weights: {weights}, or a file; default: auto")
     command.add_argument("--store", type=as_path, default=Path(".cache"), help="folder that keeps what is downloaded")
 
 
 def _run(given: argparse.Namespace) -> None:
-    findings = audit_images(given.data, given.output, weights=find_weights(given.weights, given.store))
+    weights = find_weights(given.weights, given.store)
+    findings = audit_images(given.data, given.output, weights=weights, labels=given.labels)
     for line in _counts(findings):
         print(line)
     print(f"{printable(str(given.output / _PAGE))} shows them.")
@@ -83,20 +85,22 @@ def find_weights(weights: str, store: Path) -> Path:
     return Path(weights).expanduser()
 
 
-def audit_images(data: Path, output: Path, *, weights: Path) -> Findings:
+def audit_images(data: Path, output: Path, *, weights: Path, labels: Path | None = None) -> Findings:
     """Audit labelled images and write ``audit.html``, and the tables, into the folder ``output``.
 
-    Every image is judged by a head that was solved without it, on features of SqueezeNet with these weights.
+    Every image is judged by a head that was solved without it, on features of SqueezeNet with these weights. The table
+    ``labels`` corrects some labels, see `cnn.data.corrections`.
 
     Raises:
-        UserError: ``output`` is not empty, the data or the weights cannot be read, or a class has too few images.
+        UserError: ``output`` is not empty, the data, the table or the weights cannot be read, or a class has too few
+            images.
     """
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise UserError(f"output {output}: expected a new or an empty folder, found one with files: name another.")
     require_writable(output.parent, "output")
     start = pretrained(weights)
     with TemporaryDirectory(dir=output.parent) as temporary, atomic_folder(output, "refuse") as folder:
-        dataset = prepare(data, Path(temporary) / "dataset")
+        dataset = prepare(data, Path(temporary) / "dataset", labels=labels)
         _require_enough(dataset)
         embedded = Embedded.of(dataset, start, Path(temporary) / "features")
         findings = audit(dataset, embedded.features, embedded.judge())

@@ -17,6 +17,7 @@ from cnn.support.errors import UserError
 
 TABLES = ("labels", "duplicates", "outliers")
 NAME = "<b>&'\".jpg"
+CORRECTED = "train/hotdog/0007.jpg"
 
 
 @dataclass
@@ -37,10 +38,12 @@ def audited(drawn: Path, weights_file: Path, tmp_path_factory: pytest.TempPathFa
     Image.open(hotdog).save(data / "test" / "not_hotdog" / "near.jpg", quality=40)
     shutil.copy(data / "test" / "hotdog" / "0200.jpg", data / "train" / "hotdog" / "same.jpg")
     Image.open(hotdog).point(lambda value: value // 10).save(data / "train" / "hotdog" / NAME)
+    (folder / "corrected.csv").write_text(f"file,label\n{CORRECTED},not_hotdog\n")
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
         patch.setattr("builtins.print", lambda line: lines.append(line))
-        main(["audit", str(data), "--output", str(folder / "out"), "--weights", str(weights_file)])
+        places = ["--output", str(folder / "out"), "--weights", str(weights_file)]
+        main(["audit", str(data), *places, "--labels", str(folder / "corrected.csv")])
     return Audited(data, folder / "out", "\n".join(lines))
 
 
@@ -57,6 +60,12 @@ def test_every_image_is_ranked(audited: Audited) -> None:
     suspects = [row["suggestion"] is not None for row in rows]
     assert suspects == sorted(suspects, reverse=True)
     assert all(row["suggestion"] != row["label"] and 0 <= row["probability_of_label"] <= 1 for row in rows)
+
+
+def test_corrected_labels_are_audited(audited: Audited) -> None:
+    assert {row["file"] for row in table(audited, "labels") if row["label"] not in row["file"].split("/")} == {
+        CORRECTED
+    }
 
 
 def test_copies_in_other_splits_and_classes_are_found(audited: Audited) -> None:
