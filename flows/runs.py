@@ -26,6 +26,7 @@ from flows import notifications, server
 from flows.outcomes import Ending, Outcome
 from flows.pages import show_failure, show_outcome
 from flows.settings import MIRROR, FlowSettings, model_name
+from tasks.steps import measured
 
 Settings = TypeVar("Settings", bound=FlowSettings)
 #: A flow's last state, whose data refers to a model version. Flows do not import Prefect before `tasks` has set it up.
@@ -73,7 +74,7 @@ def flow(settings: type[Settings]) -> Callable[[Steps[Settings]], Flow[..., Any]
                 return state
             try:
                 validated = _validated(settings, parameters)
-                with remembered_digests(validated.store / "digests.json"):
+                with remembered_digests(validated.store / "digests.json"), measured():
                     return steps(validated)
             except UserError as error:
                 show_failure(error, _model_name(parameters))

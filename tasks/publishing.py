@@ -18,7 +18,7 @@ from cnn.support.backend import Devices
 from cnn.support.errors import UserError
 from cnn.support.references import Reference
 from cnn.training.hyperparameters import Recipe
-from tasks.steps import step
+from tasks.steps import durations, step
 
 
 class ModelVersion(Reference):
@@ -100,6 +100,7 @@ def publish(
         promote=promote,
         margin=margin,
         devices=devices,
+        durations=durations(),
     )
     _declare_asset(version, made_from)
     return ModelVersion.to(version)

@@ -3,7 +3,10 @@
 import functools
 import logging
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,6 +22,22 @@ from cnn.support.references import Reference
 from tasks.caching import Call, WhileIntact, bind, calling
 
 Result = TypeVar("Result", bound=Reference)
+_durations: ContextVar[dict[str, float]] = ContextVar("durations")
+
+
+@contextmanager
+def measured() -> Iterator[None]:
+    """Let `durations` say inside the block how long its steps took."""
+    token = _durations.set({})
+    try:
+        yield
+    finally:
+        _durations.reset(token)
+
+
+def durations() -> dict[str, float]:
+    """Seconds of the steps that ran so far, by the names of their runs; those from the cache are not among them."""
+    return dict(_durations.get({}))
 
 
 def artifact_key(*words: str) -> str:
@@ -65,8 +84,11 @@ def step(run_name: str, *, unkeyed: tuple[str, ...] = ()) -> Callable[[Callable[
         @functools.wraps(function)
         def guarded(*arguments: Any, **named: Any) -> Result:
             call = Call(function, bind(function, *arguments, **named), unkeyed)
+            begin = time.monotonic()
             with plain_errors(), observed_by(_ProgressArtifact()), calling(call):
-                return function(*arguments, **named)
+                result = function(*arguments, **named)
+            _durations.get({})[task_run.get_name() or function.__name__] = time.monotonic() - begin
+            return result
 
         return Task(
             guarded,

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from cnn.data.datasets import Dataset, Row
-from cnn.data.decoding import decode
+from cnn.data.datasets import Dataset
 from cnn.evaluation.audit import BLURRED, BRIGHT, DARK, PLAIN, TINY
 from cnn.evaluation.findings import UNLIKE, Findings
-from cnn.evaluation.pages import render, thumbnail
-from cnn.support.parallel import ordered_map
+from cnn.evaluation.pages import Card, render, thumbnails
 
 #: The page shows so many images of each kind of finding; the tables hold all.
 SHOWN, _SHOWN_OF_GROUP = 48, 4
@@ -44,15 +42,6 @@ _REASONS = {
 
 
 @dataclass(frozen=True)
-class Card:
-    """An image by its name, what is said of it, and what is striking."""
-
-    name: str
-    line: str
-    mark: str = ""
-
-
-@dataclass(frozen=True)
 class Section:
     """One kind of finding: what it means, how many there are, and groups of a title and of cards to show."""
 
@@ -81,7 +70,7 @@ def audit_page(findings: Findings, dataset: Dataset, title: str) -> str:
     counts = ", ".join(f"{sum(of_split.values()):,} for {split}" for split, of_split in dataset.counts.items())
     summary = f"{len(findings.labels):,} images ({counts}) of the classes {', '.join(dataset.classes)}."
     notes = (*findings.notes, *(f"{each.name} is left out: {each.reason}." for each in dataset.left_out[:SHOWN]))
-    images = _thumbnails(dataset, names)
+    images = thumbnails(dataset, names)
     return render("audit.html", title=title, summary=summary, notes=notes, sections=sections, images=images)
 
 
@@ -124,16 +113,3 @@ def _outliers(findings: Findings) -> Iterable[Section]:
 
 def _described(row: dict[str, Any]) -> str:
     return f"{row['label']}, {row['split'] or 'left out'}"
-
-
-def _thumbnails(dataset: Dataset, names: set[str]) -> dict[str, str]:
-    """The images of these names; those left out as copies look as what they are copies of."""
-    originals = {copy.name: copy.same_as for copy in dataset.duplicates if copy.name in names}
-    wanted = (names - originals.keys()) | set(originals.values())
-    rows = (row for split in dataset.splits for row in dataset.rows(split) if row.name in wanted)
-    found = dict(ordered_map(_named_thumbnail, rows))
-    return found | {name: found[original] for name, original in originals.items()}
-
-
-def _named_thumbnail(row: Row) -> tuple[str, str]:
-    return row.name, thumbnail(decode(row.data))

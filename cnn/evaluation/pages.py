@@ -2,13 +2,27 @@
 
 import io
 from base64 import b64encode
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from cnn.data.datasets import Dataset, Row
+from cnn.data.decoding import decode
+from cnn.support.parallel import ordered_map
+
 _TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Card:
+    """An image by its name, what is said of it, and what is striking."""
+
+    name: str
+    line: str
+    mark: str = ""
 
 
 def render(template: str, **values: Any) -> str:
@@ -34,3 +48,21 @@ def thumbnail(image: Image.Image, side: int = 160) -> str:
     small.thumbnail((side, side))
     small.save(encoded, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{b64encode(encoded.getvalue()).decode('ascii')}"
+
+
+def thumbnails(dataset: Dataset, names: set[str]) -> dict[str, str]:
+    """The images of these names as ``data:`` addresses; those left out as copies look as what they are copies of."""
+    originals = {copy.name: copy.same_as for copy in dataset.duplicates if copy.name in names}
+    wanted = (names - originals.keys()) | set(originals.values())
+    rows = (row for split in dataset.splits for row in dataset.rows(split) if row.name in wanted)
+    found = dict(ordered_map(_named_thumbnail, rows))
+    return found | {name: found[original] for name, original in originals.items()}
+
+
+def _named_thumbnail(row: Row) -> tuple[str, str]:
+    return row.name, thumbnail(decode(row.data))
+
+
+def embedded(file: Path) -> str:
+    """A PNG file as a ``data:`` address."""
+    return f"data:image/png;base64,{b64encode(file.read_bytes()).decode('ascii')}"

@@ -21,7 +21,7 @@ class PairedComparison(BaseModel):
         lost: images that only the champion answers correctly.
         candidate, champion: their metric, 0…1.
         low, high: 95 % interval of candidate - champion, -1…1.
-        p: of McNemar's exact test: how probable so uneven a share of ``gained`` and ``lost`` is by chance, 0…1.
+        p: of McNemar's exact test, 0…1: how probable so uneven a share of ``gained`` and ``lost`` is for two equals.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,24 +78,15 @@ def compare_paired(
     (0.5, 100, 0, True)
     """
     cells, counts = np.unique(np.stack([labels, candidate, champion]), axis=1, return_counts=True)
-    draws = [counts, *_draw(cells[0], counts, np.random.default_rng(seed)).T]
-    mine, theirs = (
-        _measure(np.stack(draws), cells[0], predicted, classes, positive)[figure] for predicted in cells[1:]
-    )
+    draws = np.stack([counts, *_draw(cells[0], counts, np.random.default_rng(seed)).T])
+    mine, theirs = (_measure(draws, cells[0], predicted, classes, positive)[figure] for predicted in cells[1:])
     low, high = np.quantile(mine[1:] - theirs[1:], [0.025, 0.975])
-    gained = int(((candidate == labels) & (champion != labels)).sum())
-    lost = int(((candidate != labels) & (champion == labels)).sum())
+    right, was_right = candidate == labels, champion == labels
+    gained, lost = int((right & ~was_right).sum()), int((was_right & ~right).sum())
     return PairedComparison(
-        figure=figure,
-        images=len(labels),
-        gained=gained,
-        lost=lost,
-        candidate=float(mine[0]),
-        champion=float(theirs[0]),
-        low=float(low),
-        high=float(high),
-        p=mcnemar(gained, lost),
-    )
+        figure=figure, images=len(labels), gained=gained, lost=lost, p=mcnemar(gained, lost),
+        candidate=float(mine[0]), champion=float(theirs[0]), low=float(low), high=float(high),
+    )  # fmt: skip
 
 
 def _draw(labels: Indices, counts: Indices, rng: np.random.Generator) -> Indices:

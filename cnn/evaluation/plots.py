@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from cnn.evaluation.lettering import draw_as_it_is, legible
 from cnn.evaluation.outlook import Outlook
+from cnn.evaluation.predictions import Predictions
 from cnn.support.files import atomic_file
 from cnn.training.checkpoints import Epoch, Facts
 from cnn.training.metrics import Confusion, scores
@@ -112,6 +113,43 @@ def learning_curve(outlook: Outlook) -> "Figure":
     return figure
 
 
+def decision_curves(predictions: Predictions, classes: Sequence[str], positive: int | None) -> "Figure":
+    """ROC, precision-recall and reliability curves: of the class ``positive``, or of each class against all others.
+
+    The dots are the decisions that are made; the reliability curve is of the predicted class.
+    """
+    from sklearn.calibration import calibration_curve
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    figure = _figure(11, 3.8)
+    ranking, retrieval, reliability = figure.subplots(1, 3)
+    predicted = predictions.predicted
+    for number in range(len(classes)) if positive is None else [positive]:
+        actual, called = predictions.labels == number, predicted == number
+        if not actual.any() or actual.all():
+            continue
+        false_alarms, recalls, _ = roc_curve(actual, predictions.probabilities[:, number])
+        (line,) = ranking.plot(false_alarms, recalls, label=legible(classes[number]))
+        precisions, recalls, _ = precision_recall_curve(actual, predictions.probabilities[:, number])
+        retrieval.plot(recalls, precisions, color=line.get_color())
+        recall, false_alarm = called[actual].mean(), called[~actual].mean()
+        ranking.plot(false_alarm, recall, "o", color=line.get_color())
+        if called.any():
+            retrieval.plot(recall, actual[called].mean(), "o", color=line.get_color())
+    confidence = predictions.probabilities[np.arange(len(predicted)), predicted]
+    right, said = calibration_curve(predicted == predictions.labels, confidence, n_bins=10, strategy="quantile")
+    reliability.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    reliability.plot(said, right, marker=".")
+    ranking.set(title="ROC", xlabel="false alarms", ylabel="recall")
+    retrieval.set(title="precision and recall", xlabel="recall", ylabel="precision")
+    reliability.set(title="reliability, tenths of the images", xlabel="probability of the prediction", ylabel="right")
+    for axis in (ranking, retrieval, reliability):
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axis.grid(alpha=0.3)
+    ranking.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def comparison_curves(histories: Mapping[str, Sequence[Epoch]]) -> "Figure":
     """Validation accuracy and training loss of several networks, over epochs and over the seconds these took.
 
@@ -171,6 +209,21 @@ def image_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> "Figure":
     return figure
 
 
+def with_evidence(crop: Image.Image, evidence: NDArray[np.float32]) -> Image.Image:
+    """An RGB crop in grey under what speaks for an answer (red) and against it (blue), by position, (height, width).
+
+    >>> with_evidence(Image.new("RGB", (8, 8)), np.ones((2, 2), np.float32)).size
+    (8, 8)
+    """
+    from matplotlib import colormaps
+
+    enlarged = Image.fromarray(evidence).resize(crop.size, Image.Resampling.BILINEAR)
+    most = float(np.abs(evidence).max()) or 1.0
+    shares = 0.5 + np.asarray(enlarged) / (2 * most)
+    colours = Image.fromarray(np.uint8(255 * colormaps["RdBu_r"](shares)[..., :3]))
+    return Image.blend(ImageOps.grayscale(crop).convert("RGB"), colours, 0.5)
+
+
 def seen_by_network(
     image: Image.Image, crop: Image.Image, caption: str, evidence: NDArray[np.float32] | None = None
 ) -> "Figure":
@@ -180,16 +233,11 @@ def seen_by_network(
     """
     shown = {"image": image, "what the network sees": crop}
     if evidence is not None:
-        shown["red: for the answer, blue: against"] = ImageOps.grayscale(crop).convert("RGB")
+        shown["red: for the answer, blue: against"] = with_evidence(crop, evidence)
     figure = _figure(4 * len(shown), 4)
     for axis, (title, pixels) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
         axis.imshow(pixels)
         axis.set_title(title, fontsize=9)
         axis.axis("off")
-    if evidence is not None:
-        most = np.abs(evidence).max()
-        extent = (-0.5, crop.width - 0.5, crop.height - 0.5, -0.5)
-        colours = {"cmap": "RdBu_r", "vmin": -most, "vmax": most, "alpha": 0.5}
-        figure.axes[-1].imshow(evidence, extent=extent, interpolation="bilinear", **colours)
     figure.suptitle(legible(caption))
     return figure

@@ -19,6 +19,7 @@ from cnn.evaluation.metrics import Metrics
 from cnn.evaluation.outlook import Outlook
 from cnn.evaluation.plots import (
     confusion_plot,
+    decision_curves,
     epoch_curves,
     image_grid,
     learning_curve,
@@ -145,6 +146,7 @@ def _figures(
     confusions = {split: found.confusion for split, found in predictions.items()}
     figures = {
         "confusion": confusion_plot(confusions, dataset.classes),
+        "decisions": decision_curves(list(predictions.values())[-1], dataset.classes, positive),
         "examples": image_grid(_examples(predictions, dataset, trained.network.preprocessing)),
     }
     if trained.history:

@@ -7,9 +7,9 @@ import numpy as np
 
 from cnn.evaluation.paired import PairedComparison, compare_paired
 from cnn.evaluation.predictions import Predictions
-from cnn.evaluation.report import CROSS_VALIDATION, predictions_file, read_predictions
+from cnn.evaluation.report import CROSS_VALIDATION, predictions_file
 from cnn.publication.manifest import Manifest
-from cnn.publication.versions import altered_files, image_ids, open_version
+from cnn.publication.versions import image_ids, open_version, unaltered_predictions
 from cnn.support.errors import UserError
 
 
@@ -32,19 +32,9 @@ def compare_versions(first: Path, second: Path) -> Differences:
         UserError: their classes are not the same, a file was altered, or there is no image to compare them on.
     """
     one, other = open_version(first), open_version(second)
-    if one.classes != other.classes:
-        raise UserError(
-            f"{first.name} and {second.name}: they have other classes ({', '.join(one.classes)}; "
-            f"{', '.join(other.classes)}) and cannot be compared."
-        )
-    splits = [split for split in other.metrics if split in one.metrics]
-    if not splits:
-        raise UserError(
-            f"{first.name} and {second.name}: no split was predicted by both; compare versions of one data."
-        )
-    split = splits[-1]  # test, if there is one
+    split = _common_split(one, other)
     known = set[str]() if split == CROSS_VALIDATION else _known(first, split) | _known(second, split)
-    before, after = _read(first, one, split), _read(second, other, split).without(known)
+    before, after = _read(first, split), _read(second, split).without(known)
     after = after.without(set(after.ids) - set(before.ids))
     if not after.ids:
         raise UserError(
@@ -72,16 +62,34 @@ def compare_versions(first: Path, second: Path) -> Differences:
     return Differences(split, paired, rows)
 
 
+def _common_split(one: Manifest, other: Manifest) -> str:
+    """The last split that two versions of the same classes have predicted, which is test if there is one.
+
+    Raises:
+        UserError: there is none, or they have other classes.
+    """
+    names = f"{one.version} and {other.version}"
+    if one.classes != other.classes:
+        raise UserError(
+            f"{names}: they have other classes ({', '.join(one.classes)}; {', '.join(other.classes)}) and cannot be "
+            "compared."
+        )
+    splits = [split for split in other.metrics if split in one.metrics]
+    if not splits:
+        raise UserError(f"{names}: no split was predicted by both; compare versions of one data.")
+    return splits[-1]
+
+
 def _known(version: Path, split: str) -> set[str]:
     """Ids of the images by which a version was made."""
     return image_ids(version, ("train",) if split == "validation" else ("train", "validation"))
 
 
-def _read(version: Path, manifest: Manifest, split: str) -> Predictions:
-    name = predictions_file(version, split).name
-    if name in altered_files(version, manifest) or name not in manifest.files:
-        raise UserError(f"{version / name}: it was altered since {version.name} was published; restore it to compare.")
-    return read_predictions(version, split, manifest.classes)
+def _read(version: Path, split: str) -> Predictions:
+    if found := unaltered_predictions(version, split):
+        return found
+    file = predictions_file(version, split)
+    raise UserError(f"{file}: it was altered since {version.name} was published; restore it to compare.")
 
 
 def _answer(predictions: Predictions, number: int, classes: tuple[str, ...]) -> str:

@@ -1,5 +1,6 @@
 """The gate: whether a candidate may replace the champion, and whether it is of the same model at all."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -9,9 +10,9 @@ import numpy as np
 from cnn.data.datasets import Dataset
 from cnn.evaluation.paired import PairedComparison, compare_paired
 from cnn.evaluation.predictions import Predictions, predict_split
-from cnn.evaluation.report import Report, predictions_file, read_predictions
+from cnn.evaluation.report import Report, read_predictions
 from cnn.publication.manifest import Judgement, Lineage, Manifest
-from cnn.publication.versions import altered_files, image_ids, is_first, load_version, versions
+from cnn.publication.versions import image_ids, is_first, load_version, unaltered_predictions, versions
 from cnn.support.backend import CPU, Devices
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
@@ -28,13 +29,17 @@ _BY_HAND = "to make this version the champion, use python -m cnn models promote.
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained network that may be published: folders of its checkpoint and report, its dataset, its lineage."""
+    """A trained network that may be published: folders of its checkpoint and report, its dataset, its lineage.
+
+    ``durations`` are the seconds of the steps that led to it.
+    """
 
     name: str
     checkpoint: Path
     report: Path
     dataset: Dataset
     lineage: Lineage
+    durations: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ def _compare(candidate: Candidate, best: Path, promote: Promotion, margin: float
     if not mine.ids:
         found = f"{best.name} was made from all of these {split} images, so it cannot be compared: {_BY_HAND}"
         return Decision(False, found)
-    theirs = _champions_answers(best, manifest, dataset, split, devices)
+    theirs = _champions_answers(best, dataset, split, devices)
     positive = Report.open(candidate.report).positive
     paired = compare_paired(
         mine.labels,
@@ -155,13 +160,10 @@ def _compare(candidate: Candidate, best: Path, promote: Promotion, margin: float
     return Decision(permits(paired, promote, margin), describe(judgement), judgement)
 
 
-def _champions_answers(
-    best: Path, manifest: Manifest, dataset: Dataset, split: str, devices: Devices
-) -> dict[str, np.int64]:
+def _champions_answers(best: Path, dataset: Dataset, split: str, devices: Devices) -> dict[str, np.int64]:
     """The champion's class for each image of a split, by id: as it was published or, for other images, answered now."""
-    file, found = predictions_file(best, split), dict[str, np.int64]()
-    if file.name in manifest.files and file.name not in altered_files(best, manifest):
-        found = _by_id(read_predictions(best, split, manifest.classes))
+    published = unaltered_predictions(best, split)
+    found = _by_id(published) if published else {}
     if not found.keys() >= set(dataset.ids_and_labels(split)[0]):
         found = _by_id(predict_split(load_version(best, devices), dataset, split))
     return found

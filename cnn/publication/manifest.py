@@ -125,8 +125,8 @@ class Manifest(_Record):
     """Everything known of a model version.
 
     ``judgement`` is None if it was not compared with a champion; ``outlook`` says whether more images would help, if
-    that is known; ``calibration`` makes its answers from the network's probabilities; ``files`` holds the SHA-256 of
-    each of its files.
+    that is known; ``calibration`` makes its answers from the network's probabilities; ``durations`` are the seconds of
+    the steps that ran; ``files`` holds the SHA-256 of each of its files.
     """
 
     name: str
@@ -144,6 +144,7 @@ class Manifest(_Record):
     outlook: str = ""
     calibration: Calibration = UNCALIBRATED
     lineage: Lineage
+    durations: dict[str, float] = {}
     software: dict[str, str]
     files: dict[str, str] = {}
 

@@ -1,6 +1,7 @@
 """Publishing: a trained network becomes the next model version, and the champion if it is not worse than the last."""
 
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
@@ -18,10 +19,12 @@ from cnn.publication.exports import export_network
 from cnn.publication.gate import MARGIN, Candidate, Decision, Promotion, decide, require_same_source
 from cnn.publication.manifest import Lineage, Manifest
 from cnn.publication.model_card import model_card
+from cnn.publication.report_page import REPORT_PAGE, report_page
 from cnn.publication.versions import (
     IMAGES_FILE,
     is_intact,
     next_version,
+    open_classifier,
     set_aside_damaged,
     versions,
 )
@@ -54,6 +57,7 @@ def publish(
     promote: Promotion = "not-worse",
     margin: float = MARGIN,
     devices: Devices = CPU,
+    durations: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a network as the next version of the model ``name`` and, if the rule permits it, make it the champion.
 
@@ -66,6 +70,7 @@ def publish(
         models: folder of all published models.
         promote, margin: the rule, see `cnn.publication.gate.permits`; ``"always"`` makes it the champion without a
             comparison, also where no intact champion is left.
+        durations: seconds of the steps that led to it, by their names, for its manifest and page.
 
     Returns:
         The version's folder.
@@ -74,7 +79,7 @@ def publish(
         ValueError: the report is of another checkpoint.
         UserError: the model ``name`` is of other data, unless ``promote`` is ``"always"``.
     """
-    candidate = Candidate(name, checkpoint, report, dataset, lineage)
+    candidate = Candidate(name, checkpoint, report, dataset, lineage, durations or {})
     digest = file_digest(checkpoint_file(checkpoint))
     if Report.open(report).checkpoint != digest:
         raise ValueError(f"{report}: is a report of another checkpoint than {checkpoint}")
@@ -91,7 +96,7 @@ def _publish(
     if version is None:
         require_same_source(candidate.dataset, candidate.lineage.data.place, best, promote)
         decision = decide(candidate, folder, best, promote, margin, devices)
-        version = _write_version(candidate, folder, digest, decision)
+        version = _write_version(candidate, folder, digest, decision, best)
     if promote == "always" or is_due(version):
         make_champion(version)
     return version
@@ -118,7 +123,7 @@ def _accuracies(folder: Path) -> dict[str, float]:
     return {row.architecture: row.accuracy for row in comparison.rows} if comparison else {}
 
 
-def _write_version(candidate: Candidate, folder: Path, digest: str, decision: Decision) -> Path:
+def _write_version(candidate: Candidate, folder: Path, digest: str, decision: Decision, best: Path | None) -> Path:
     version = next_version(folder)
     with atomic_folder(version, existing="refuse") as temporary:
         for file in sorted(candidate.report.iterdir()):
@@ -143,13 +148,21 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
             outlook=report.outlook,
             calibration=report.calibration,
             lineage=candidate.lineage,
+            durations=dict(candidate.durations),
             software=_software(),
         )
         card = model_card(manifest, Comparison.find(temporary))
         (temporary / MODEL_CARD_FILE).write_text(card, encoding="utf-8")
-        files = {file.name: file_digest(file) for file in sorted(temporary.iterdir())}
-        Manifest(**dict(manifest) | {"files": files}).save(temporary)
+        manifest = manifest.model_copy(update={"files": _digests(temporary)})
+        page = report_page(manifest, temporary, candidate.dataset, open_classifier(temporary, manifest), best)
+        (temporary / REPORT_PAGE).write_text(page, encoding="utf-8")
+        manifest.model_copy(update={"files": _digests(temporary)}).save(temporary)
     return version
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file in a folder."""
+    return {file.name: file_digest(file) for file in sorted(folder.iterdir())}
 
 
 def _software() -> dict[str, str]:

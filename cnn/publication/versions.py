@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 
 from cnn.data.datasets import Dataset
 from cnn.evaluation.classifier import Classifier
+from cnn.evaluation.predictions import Predictions
+from cnn.evaluation.report import predictions_file, read_predictions
 from cnn.networks.running import Runner
 from cnn.publication.exports import CLASSES_FILE, NOVELTY_FILE, network_files
 from cnn.publication.manifest import CHAMPION_FILE, MAX_BYTES, Champion, DamagedManifestError, Manifest
@@ -159,7 +161,11 @@ def load_version(version: str | Path, devices: Devices = CPU) -> Classifier:
         UserError: the folder does not hold a whole version; names the file that was altered.
     """
     version = Path(version)
-    manifest = _verify(version)
+    return open_classifier(version, _verify(version), devices)
+
+
+def open_classifier(version: Path, manifest: Manifest, devices: Devices = CPU) -> Classifier:
+    """The classifier of a version whose files are known to be its own."""
     symbol, parameters, onnx = (version / name for name in network_files(manifest.network.architecture))
     side = manifest.network.preprocessing.crop
     if devices == CPU:
@@ -171,6 +177,14 @@ def load_version(version: str | Path, devices: Devices = CPU) -> Classifier:
         network = Runner(net, side, devices)
     novelty = Novelty.load(version / NOVELTY_FILE) if devices == CPU and NOVELTY_FILE in manifest.files else None
     return Classifier(network, manifest.classes, manifest.network.preprocessing, manifest.calibration, novelty)
+
+
+def unaltered_predictions(version: Path, split: str) -> Predictions | None:
+    """The predictions on a split that a version was published with; None if there are none or they were altered."""
+    manifest, name = Manifest.open(version), predictions_file(version, split).name
+    if name not in manifest.files or name in altered_files(version, manifest):
+        return None
+    return read_predictions(version, split, manifest.classes)
 
 
 def image_ids(version: Path, splits: tuple[str, ...]) -> set[str]:
