@@ -115,6 +115,13 @@ class HotdogSettings(FlowSettings):
     )
     keep_validation: bool = Field(False, description="solve the head without the validation images")
     positive: str | None = Field(None, description="class of the F1 score; default: hotdog, or the mean of all")
+    max_drift: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="stop before training if a larger share of the new images, 0…1, is unlike all that the champion "
+        "learnt from; default: no limit",
+    )
     threshold: Aim = Field(
         MOST_PROBABLE,
         description="probability from which on the positive class, of two, is predicted: a number, or what to choose "

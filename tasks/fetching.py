@@ -96,11 +96,6 @@ def fetch_data(data: str, *, seed: int, store: Path, mirror: str | None) -> Refe
     return open_data(Path(data))
 
 
-def refer_to_labels(table: Path | None) -> Reference | None:
-    """The user's table of corrected labels as it is now, if there is one."""
-    return Reference.to(table) if table else None
-
-
 def fetch_weights(weights: str, backbone: str, *, seed: int, store: Path, mirror: str | None) -> Reference:
     """Pretrained (or random) weights of a backbone, every tensor checked by name and shape."""
     if weights == "random":

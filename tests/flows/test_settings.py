@@ -28,6 +28,7 @@ WRONG: list[tuple[type[FlowSettings], dict[str, Any], str]] = [
     (HotdogSettings, {"threshold": "precision"}, "threshold precision: String should match pattern"),
     (HotdogSettings, {"seed": -1}, "seed -1: Input should be greater than or equal to 0"),
     (HotdogSettings, {"epochs": 10_001}, "epochs 10001: Input should be less than or equal to 10000"),
+    (HotdogSettings, {"max_drift": 2}, "max-drift 2: Input should be less than or equal to 1"),
     (HotdogSettings, {"min_new": -1}, "min-new -1: Input should be greater than or equal to 0"),
     (HotdogSettings, {"seed": 2**31}, "seed 2147483648: Input should be less than 2147483648"),
     (HotdogSettings, {"device": "tpu"}, "device tpu: String should match pattern '^(auto|cpu|"),
