@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from candidates import explained  # noqa: F401  (a fixture)
 from conftest import write_images
 from PIL import Image
 from pyarrow import csv
@@ -30,7 +31,7 @@ class Audited:
 
 
 @pytest.fixture(scope="module")
-def audited(drawn: Path, weights_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Audited:
+def audited(drawn: Path, weights_file: Path, explained: Path, tmp_path_factory: pytest.TempPathFactory) -> Audited:
     folder = tmp_path_factory.mktemp("audit")
     data = folder / "photos"
     shutil.copytree(drawn, data)
@@ -43,7 +44,8 @@ def audited(drawn: Path, weights_file: Path, tmp_path_factory: pytest.TempPathFa
         lines: list[str] = []
         patch.setattr("builtins.print", lambda line: lines.append(line))
         places = ["--output", str(folder / "out"), "--weights", str(weights_file)]
-        main(["audit", str(data), *places, "--labels", str(folder / "corrected.csv")])
+        against = ["--against", "food", "--models", str(explained)]
+        main(["audit", str(data), *places, "--labels", str(folder / "corrected.csv"), *against])
     return Audited(data, folder / "out", "\n".join(lines))
 
 
@@ -99,6 +101,12 @@ def test_page_stands_alone(audited: Audited) -> None:
 
 def test_counts_are_printed(audited: Audited) -> None:
     assert "34 images" in audited.printed and "1 dark" in audited.printed and "audit.html" in audited.printed
+
+
+def test_drift_is_said(audited: Audited) -> None:
+    """Of the three files that were added, one is a copy."""
+    assert "2 images are new since v0001: 2 (100%) are unlike all that it learnt from" in audited.printed
+    assert "2 images are new since v0001" in (audited.folder / "audit.html").read_text(encoding="utf-8")
 
 
 # ---- mistakes
