@@ -2,14 +2,19 @@
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
 
-from cnn.data.datasets import Dataset
+from cnn.data.datasets import Dataset, Row
 from cnn.data.decoding import decode
 from cnn.data.images import center_view
-from cnn.evaluation.drift import Drift, mean_distance
+from cnn.evaluation.classifier import Classifier
+from cnn.evaluation.drift import Drift, look, mean_distance
 from cnn.publication.versions import IMAGES_FILE, image_ids, load_version
 from cnn.support.errors import UserError
 from cnn.support.parallel import ordered_map
@@ -38,11 +43,9 @@ def find_drift(dataset: Dataset, version: Path) -> Drift | None:
     if classifier.novelty is None:
         logger.warning("%s: it does not say what it learnt from, so new images are not compared with that", version)
         return None
-    rows = (row for split in dataset.splits for row in dataset.rows(split) if row.id not in known)
-    crops = ordered_map(lambda row: center_view(decode(row.data), classifier.preprocessing), rows)
-    features = classifier.features(track(crops, "comparing new images", len(found), "image"))
-    before = Counter(pq.read_table(version / IMAGES_FILE)["label"].to_pylist())
-    now = Counter(label for _, label in found)
+    features, looks = _compared(dataset, known, classifier, len(found))
+    images = pq.read_table(version / IMAGES_FILE)
+    before, now = Counter(images["label"].to_pylist()), Counter(label for _, label in found)
     distance, p = mean_distance(classifier.novelty.known, directions(features))
     return Drift(
         since=version.name,
@@ -51,7 +54,35 @@ def find_drift(dataset: Dataset, version: Path) -> Drift | None:
         distance=distance,
         p=p,
         shares={each: (before[each] / before.total(), now[each] / now.total()) for each in sorted({*before, *now})},
+        looks={
+            name: _compare_means(images[name].to_numpy(), np.array([each[name] for each in looks]))
+            for name in looks[0]
+            if name in images.column_names
+        },
     )
+
+
+def _compared(
+    dataset: Dataset, known: set[str], classifier: Classifier, count: int
+) -> tuple[NDArray[np.float32], list[dict[str, float]]]:
+    """The features, (n, channels), of the ``count`` images that are not known, and how each looks."""
+    looks: list[dict[str, float]] = []
+
+    def examine(row: Row) -> tuple[dict[str, float], Image.Image]:
+        return look(row.data), center_view(decode(row.data), classifier.preprocessing)
+
+    def crops() -> Iterator[Image.Image]:
+        rows = (row for split in dataset.splits for row in dataset.rows(split) if row.id not in known)
+        for looked, crop in track(ordered_map(examine, rows), "comparing new images", count, "image"):
+            looks.append(looked)
+            yield crop
+
+    return classifier.features(crops()), looks
+
+
+def _compare_means(before: NDArray[np.float64], now: NDArray[np.float64]) -> tuple[float, float, float]:
+    _, p = mean_distance(before[:, None], now[:, None])
+    return float(before.mean()), float(now.mean()), p
 
 
 def require_no_drift(dataset: Dataset, version: Path, limit: float) -> None:

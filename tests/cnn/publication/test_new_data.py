@@ -1,5 +1,6 @@
 """Images that a published version was not made from, compared with those that it was."""
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,13 @@ from cnn.data.preparation import prepare
 from cnn.publication import new_data
 from cnn.publication.new_data import find_drift, require_no_drift
 from cnn.support.errors import UserError
+
+
+def _mean_looks(dataset: Dataset) -> list[float]:
+    """Mean grey value and mean shorter side of all images of a dataset, fully decoded."""
+    images = [Image.open(io.BytesIO(row.data)) for split in dataset.splits for row in dataset.rows(split)]
+    greys = [np.asarray(image.convert("L"), np.float64).mean() for image in images]
+    return [float(np.mean(greys)), float(np.mean([min(image.size) for image in images]))]
 
 
 def test_only_new_images_are_compared(
@@ -35,6 +43,7 @@ def test_only_new_images_are_compared(
     assert drift and drift.names == ("train/hotdog/near.png", "validation/hotdog/noise.png")
     assert drift.novel.tolist() == [False, True] and drift.share == 0.5
     assert drift.shares == {"hotdog": (0.5, 1), "not_hotdog": (0.5, 0)}
+    assert [before for before, *_ in drift.looks.values()] == pytest.approx(_mean_looks(drawn_dataset), rel=0.01)
     require_no_drift(dataset, version, 0.5)
     words = r"max_drift 0\.4: .* food v0001 learnt from, found 1 of 2 .*, such as validation/hotdog/noise\.png: look"
     with pytest.raises(UserError, match=words):
