@@ -119,7 +119,8 @@ def audit_images(
         findings = audit(dataset, embedded.features, embedded.judge())
         if against:
             drift = find_drift(dataset, against)
-            note = drift.sentence if drift else f"Drift: there is no new image to compare with {against.name}."
+            none = f"No image is new since {against.name}, or it does not say what it learnt from."
+            note = drift.sentence if drift else none
             findings = replace(findings, notes=(*findings.notes, note))
         save_tables(findings, folder)
         page = audit_page(findings, dataset, f"Audit of {printable(data.absolute().name)}")

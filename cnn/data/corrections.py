@@ -13,7 +13,7 @@ from cnn.support.errors import UserError
 from cnn.support.files import file_digest, read_file
 from cnn.support.text import printable
 
-_FILE, _LABEL = _COLUMNS = ("file", "label")
+_COLUMNS = ("file", "label")
 #: Labels that remove an image, unless there is a class of this name.
 _REMOVED = ("", "-")
 _REASON = "removed by the table of labels"

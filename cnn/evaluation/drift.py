@@ -23,7 +23,7 @@ class Drift:
         novel: (n,), whether each is unlike everything that the version learnt from.
         distance, p: of the means of the features, see `mean_distance`.
         shares: share of each class, 0…1: before, and among the new images.
-        looks: mean of each part of `look`, before and now, and the p value; empty if these are not known of the version.
+        looks: mean of each part of `look`, before and now, and the p value; empty if the version does not know them.
     """
 
     since: str
