@@ -22,7 +22,7 @@ from cnn.training.recipes import hotdog_recipe
 
 #: SqueezeNet for images small enough that a test need not wait.
 SMALL = NetworkConfig(architecture="squeezenet", preprocessing=Preprocessing.whole(32))
-EPOCH = {"stage": 1, "epoch": 0, "validation_accuracy": 0.5, "validation_f1": 0.5}
+EPOCH = {"epoch": 0, "validation_accuracy": 0.5, "validation_f1": 0.5}
 
 
 @dataclass(frozen=True)

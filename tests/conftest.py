@@ -38,6 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    longest = ("test_deployments", "/tests/flows/", "/tests/benchmarks/")  # first, so that none is left at the end
+    items.sort(key=lambda item: [place not in item.path.as_posix() for place in longest])
     reasons = {} if config.getoption("--network") else {"network": "downloads from the internet: needs --network"}
     if not config.getoption("--slow"):
         reasons["slow"] = "takes ten seconds or more: needs --slow"

@@ -23,7 +23,7 @@ def export_onnx(net: Network, path: Path, side: int) -> None:
     """
     import onnx  # slow
 
-    with TemporaryDirectory(dir=path.parent) as folder:
+    with TemporaryDirectory() as folder:
         symbol, parameters = map(str, export_symbol(net, Path(folder), "network", side))
         mx.onnx.export_model(
             symbol,

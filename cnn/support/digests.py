@@ -38,8 +38,8 @@ def remembered_digests(file: Path) -> Iterator[None]:
     finally:
         _memo.reset(token)
         if memo != before:
-            with atomic_file(file) as temporary:
-                there = {path: known for path, known in memo.items() if Path(path).exists()}
+            there = {path: known for path, known in memo.items() if Path(path).exists()}
+            with suppress(OSError), atomic_file(file) as temporary:  # without it, files are read again: no harm
                 temporary.write_text(json.dumps(there), encoding="utf-8")
 
 

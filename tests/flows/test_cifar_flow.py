@@ -235,6 +235,7 @@ def check_predictions(version: Path, dataset: Dataset, best: str) -> None:
         both = [net(mx.nd.array(each)).asnumpy() for each in (shown, shown[..., ::-1])]
         np.testing.assert_allclose(np.mean(both, axis=0), outputs, rtol=1e-3, atol=1e-4)
         shares = np.stack(list(load_version(version).predict(images)))
+        outputs /= Manifest.open(version).calibration.temperature
         powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         np.testing.assert_allclose(shares, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
         assert metrics[split].accuracy == pytest.approx(accuracy_score(labels, outputs.argmax(1)))

@@ -93,7 +93,7 @@ def test_adapters_and_support_change_no_key(code: Path, changed: Compute) -> Non
         (["training/scratch"], FROM_SCRATCH),
         (["training/transfer"], {"train head", "train output"}),
         (["training/metrics"], {*TRAININGS, "evaluate", "compare", "publish"}),
-        (["evaluation/plots"], {"evaluate", "compare"}),
+        (["evaluation/plots"], {"evaluate", "compare", "publish"}),
         (["publication/exports", "publication/publishing", "publication/model_card"], {"publish"}),
     ],
 )
