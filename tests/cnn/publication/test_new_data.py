@@ -1,19 +1,24 @@
 """Images that a published version was not made from, compared with those that it was."""
 
 import io
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from candidates import explained, photos  # noqa: F401  (fixtures)
+from candidates import edit, explained, photos  # noqa: F401  (fixtures)
 from PIL import Image
 
 from cnn.data.datasets import Dataset
 from cnn.data.preparation import prepare
 from cnn.publication import new_data
+from cnn.publication.manifest import Manifest
 from cnn.publication.new_data import find_drift, require_no_drift
+from cnn.publication.versions import IMAGES_FILE
 from cnn.support.errors import UserError
+from cnn.support.files import file_digest
 
 
 def _mean_looks(dataset: Dataset) -> list[float]:
@@ -48,6 +53,11 @@ def test_only_new_images_are_compared(
     words = r"max_drift 0\.4: .* food v0001 learnt from, found 1 of 2 .*, such as validation/hotdog/noise\.png: look"
     with pytest.raises(UserError, match=words):
         require_no_drift(dataset, version, 0.4)
+    old = shutil.copytree(version.parent, tmp_path / "models" / "food") / version.name
+    pq.write_table(pq.read_table(old / IMAGES_FILE).select(["id", "label", "split"]), old / IMAGES_FILE)
+    edit(old, files=Manifest.open(old).files | {IMAGES_FILE: file_digest(old / IMAGES_FILE)})
+    found = find_drift(dataset, old)
+    assert found and not found.looks and found.p == drift.p
     monkeypatch.setattr(new_data, "load_version", lambda version: SimpleNamespace(novelty=None))
     require_no_drift(dataset, version, 0)  # as of a version that was published before this was kept
     assert "v0001: it does not say what it learnt from" in caplog.text
