@@ -28,7 +28,7 @@ def cifar(settings: CifarSettings) -> runs.End:
 
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
     chooses_on_test = any(recipe.chooses_on_test for recipe in recipes.values())
-    dataset = preparing.prepare(source, test_as_validation=chooses_on_test, store=store)
+    dataset = preparing.prepare(source, labels=place.labels, test_as_validation=chooses_on_test, store=store)
     publishing.check_source(dataset, data, place.models / name, settings.promote)
     if outcome := outcomes.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)

@@ -29,11 +29,12 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     name, published = place.model(data, settings.name)
 
     source = fetching.fetch_data(data, seed=seed, store=store, mirror=mirror)
-    dataset = preparing.prepare(source, test_as_validation=recipe.chooses_on_test, store=store)
+    dataset = preparing.prepare(source, labels=place.labels, test_as_validation=recipe.chooses_on_test, store=store)
     preparing.check_decision(dataset, **decision)
     publishing.check_source(dataset, data, place.models / name, settings.promote)
     if outcome := outcomes.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
+    publishing.check_drift(dataset, place.models / name, settings.max_drift)
     weights = fetching.fetch_weights(chosen, settings.backbone, seed=seed, store=store, mirror=mirror)
     (stage,) = recipe.stages
     inputs = preparing.make_inputs(stage, dataset, weights, **what)

@@ -137,11 +137,12 @@ def _superseded() -> State[None] | None:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run keeps things and publishes, and which mirror it tries first."""
+    """Where a run keeps things and publishes, which mirror it tries first, and the table of corrected labels."""
 
     store: Path
     models: Path
     mirror: str | None
+    labels: Reference | None
 
     def model(self, data: str, wanted: str | None) -> tuple[str, list[Path]]:
         """The name of the model, and its versions that were published before this run."""
@@ -158,7 +159,8 @@ def begin(settings: FlowSettings) -> Place:
     settings.check()
     notifications.require_block(settings.notify)
     mirror = settings.mirror or os.environ.get(MIRROR)
-    return Place(settings.store.absolute(), settings.models.absolute(), mirror)
+    labels = Reference.to(settings.labels) if settings.labels else None
+    return Place(settings.store.absolute(), settings.models.absolute(), mirror, labels)
 
 
 def require_no_failures(failures: dict[str, str], version: Reference) -> None:

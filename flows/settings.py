@@ -7,13 +7,14 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from cnn.data.catalog import DATASETS
+from cnn.data.corrections import read_labels
 from cnn.evaluation.calibration import MOST_PROBABLE, Aim
 from cnn.networks.architectures import ARCHITECTURES, BACKBONES, ArchitectureName, BackboneName
 from cnn.publication.gate import MARGIN, Promotion
 from cnn.support.backend import choose_devices
 from cnn.support.errors import UserError, describe_validation
 from cnn.support.files import require_writable
-from cnn.support.places import LONGEST_NAME, Folder, NameOrPath
+from cnn.support.places import LONGEST_NAME, GivenPath, NameOrPath
 from cnn.training.hyperparameters import FromScratch, HeadStage, Recipe, Stage
 from cnn.training.recipes import RecipeName, cifar_recipe, hotdog_recipe
 from flows.outcomes import News
@@ -28,6 +29,9 @@ class FlowSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: NameOrPath
+    labels: GivenPath | None = Field(
+        None, description="table (.csv or .parquet) whose labels take the place of the data's, such as of an audit"
+    )
     recipe: RecipeName = Field("tuned", description="how to train")
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|gpu(:\d+(,\d+)*)?)$")] = Field(
         "auto", description="auto, cpu, gpu, or gpu:0,1 for several"
@@ -35,8 +39,10 @@ class FlowSettings(BaseModel):
     mirror: NameOrPath | None = Field(
         None, description=f"folder or URL that is tried first for every download; or environment variable {MIRROR}"
     )
-    store: Folder = Field(Path(".cache"), description="folder for downloads, prepared data, features and checkpoints")
-    models: Folder = Field(Path("artifacts"), description="folder for published model versions")
+    store: GivenPath = Field(
+        Path(".cache"), description="folder for downloads, prepared data, features and checkpoints"
+    )
+    models: GivenPath = Field(Path("artifacts"), description="folder for published model versions")
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)] | None = Field(
         None, description="name of the model; default: from the data"
     )
@@ -83,6 +89,8 @@ class FlowSettings(BaseModel):
         choose_devices(self.device)
         require_writable(self.store, "store")
         require_writable(self.models, "models")
+        if self.labels:
+            read_labels(self.labels)
 
 
 class HotdogSettings(FlowSettings):
@@ -107,6 +115,13 @@ class HotdogSettings(FlowSettings):
     )
     keep_validation: bool = Field(False, description="solve the head without the validation images")
     positive: str | None = Field(None, description="class of the F1 score; default: hotdog, or the mean of all")
+    max_drift: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="stop before training if a larger share of the new images, 0…1, is unlike all that the champion "
+        "learnt from; default: no limit",
+    )
     threshold: Aim = Field(
         MOST_PROBABLE,
         description="probability from which on the positive class, of two, is predicted: a number, or what to choose "

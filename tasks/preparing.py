@@ -37,10 +37,11 @@ class Features(Reference):
 
 
 @step("prepare {source.path.stem}")
-def prepare(source: Reference, *, test_as_validation: bool, store: Path) -> Reference:
+def prepare(source: Reference, *, labels: Reference | None, test_as_validation: bool, store: Path) -> Reference:
     """One Parquet file per split, beside a report of what was left out and why."""
     folder = own_folder(store, "datasets")
-    dataset = prepare_dataset(source.path, folder, test_as_validation=test_as_validation)
+    table = labels.path if labels else None
+    dataset = prepare_dataset(source.path, folder, labels=table, test_as_validation=test_as_validation)
     return Reference.to(folder, dataset.digest(), notes=source.notes)
 
 

@@ -12,6 +12,7 @@ from cnn.data.datasets import Dataset
 from cnn.publication.champions import champion, standing_champion
 from cnn.publication.gate import Promotion, require_same_source
 from cnn.publication.manifest import Lineage, Manifest
+from cnn.publication.new_data import require_no_drift
 from cnn.publication.publishing import publish as publish_version
 from cnn.publication.versions import can_answer
 from cnn.support.backend import Devices
@@ -40,6 +41,16 @@ def check_source(dataset: Reference, data: str, folder: Path, promote: Promotion
         UserError: asks for another name.
     """
     require_same_source(Dataset.open(dataset.path), source_of(data), standing_champion(folder), promote)
+
+
+def check_drift(dataset: Reference, folder: Path, max_drift: float | None) -> None:
+    """Refuse, before any training, new images too many of which are unlike all that the champion in ``folder`` knows.
+
+    Raises:
+        UserError: names one of them.
+    """
+    if max_drift is not None and (best := standing_champion(folder)):
+        require_no_drift(Dataset.open(dataset.path), best, max_drift)
 
 
 def source_of(data: str) -> str:

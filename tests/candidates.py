@@ -16,6 +16,8 @@ from cnn.networks.initializers import random_parameters
 from cnn.publication.manifest import Lineage, Manifest
 from cnn.publication.publishing import publish
 from cnn.training.checkpoints import Checkpoint, save_checkpoint
+from cnn.training.features import FeatureStore, embed
+from cnn.training.novelty import Novelty
 from cnn.training.recipes import hotdog_recipe
 
 #: SqueezeNet for images small enough that a test need not wait.
@@ -77,6 +79,22 @@ def other(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> M
 def equal(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Another network with the same predictions as `hotdog`."""
     return make_candidate(tmp_path_factory.mktemp("equal"), drawn_dataset, 0, bias=2)
+
+
+@pytest.fixture(scope="module")
+def explained(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published version of random features; everything is novel to it but the first training image."""
+    folder = tmp_path_factory.mktemp("explained")
+    values = random_parameters(seed=0)
+    values |= {name: values[name][:2] for name in ("output.0.weight", "output.0.bias")}
+    values["output.0.bias"] += 5  # a ReLU follows
+    network = SMALL.model_copy(update={"mirrored_mean": True})
+    trained = Checkpoint(network, drawn_dataset.classes, values, (EPOCH,))
+    embed(drawn_dataset, trained, folder, splits=("train",))
+    known = FeatureStore(folder).load(drawn_dataset.ids_and_labels("train")[0][:1])
+    novelty = replace(Novelty.fit(known.repeat(2, axis=0)), limit=np.array(0.01, np.float32))
+    as_candidate(folder, drawn_dataset, replace(trained, novelty=novelty)).publish(folder / "models")
+    return folder / "models"
 
 
 @pytest.fixture

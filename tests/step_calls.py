@@ -55,7 +55,10 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     ),
     "draw weights": (fetching.draw_weights, {"network": PRETRAINED, "seed": 0, "store": STORE}),
     "open weights": (fetching.open_weights, {"path": Path("/weights.npz"), "network": PRETRAINED}),
-    "prepare": (preparing.prepare, {"source": reference("photos"), "test_as_validation": False, "store": STORE}),
+    "prepare": (
+        preparing.prepare,
+        {"source": reference("photos"), "labels": None, "test_as_validation": False, "store": STORE},
+    ),
     "embed": (
         preparing.embed,
         {

@@ -1,7 +1,7 @@
 """``python -m cnn audit``: wrong labels, near duplicates and flawed images among labelled images."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
@@ -16,6 +16,9 @@ from cnn.data.downloads import fetch, has_any
 from cnn.data.preparation import prepare
 from cnn.evaluation.audit_page import audit_page
 from cnn.evaluation.findings import Findings, audit, save_tables
+from cnn.publication.champions import find_champion, find_model
+from cnn.publication.inventory import find_version
+from cnn.publication.new_data import find_drift
 from cnn.support.errors import UserError
 from cnn.support.files import atomic_folder, require_writable
 from cnn.support.listing import mark_as_cache
@@ -37,16 +40,25 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "audit", does, _run)
     command.add_argument("data", type=as_path, help="images in a folder for each class, or what else the flows read")
     command.add_argument("--output", type=as_path, required=True, help="folder, new or empty, for tables and page")
+    command.add_argument("--labels", type=as_path, help="table of corrected labels, such as an edited labels.csv")
+    command.add_argument("--against", help="published model, NAME (its champion) or NAME/VERSION, to find drift from")
+    command.add_argument("--models", type=as_path, default=Path("artifacts"), help="folder of published models")
     weights = ", ".join(("auto", *_WEIGHTS))
     command.add_argument("--weights", default="auto", help=f"pretrained weights: {weights}, or a file; default: auto")
     command.add_argument("--store", type=as_path, default=Path(".cache"), help="folder that keeps what is downloaded")
 
 
 def _run(given: argparse.Namespace) -> None:
-    findings = audit_images(given.data, given.output, weights=find_weights(given.weights, given.store))
+    weights = find_weights(given.weights, given.store)
+    against = given.against and _find_version(given.models, *given.against.partition("/")[::2])
+    findings = audit_images(given.data, given.output, weights=weights, labels=given.labels, against=against)
     for line in _counts(findings):
         print(line)
     print(f"{printable(str(given.output / _PAGE))} shows them.")
+
+
+def _find_version(models: Path, name: str, version: str) -> Path:
+    return find_version(find_model(models, name), version) if version else find_champion(models, name)
 
 
 def _counts(findings: Findings) -> list[str]:
@@ -83,23 +95,33 @@ def find_weights(weights: str, store: Path) -> Path:
     return Path(weights).expanduser()
 
 
-def audit_images(data: Path, output: Path, *, weights: Path) -> Findings:
+def audit_images(
+    data: Path, output: Path, *, weights: Path, labels: Path | None = None, against: Path | None = None
+) -> Findings:
     """Audit labelled images and write ``audit.html``, and the tables, into the folder ``output``.
 
-    Every image is judged by a head that was solved without it, on features of SqueezeNet with these weights.
+    Every image is judged by a head that was solved without it, on features of SqueezeNet with these weights. The table
+    ``labels`` corrects some labels, see `cnn.data.corrections`. New images are compared with those of the published
+    version ``against``.
 
     Raises:
-        UserError: ``output`` is not empty, the data or the weights cannot be read, or a class has too few images.
+        UserError: ``output`` is not empty, the data, the table or the weights cannot be read, or a class has too few
+            images.
     """
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise UserError(f"output {output}: expected a new or an empty folder, found one with files: name another.")
     require_writable(output.parent, "output")
     start = pretrained(weights)
     with TemporaryDirectory(dir=output.parent) as temporary, atomic_folder(output, "refuse") as folder:
-        dataset = prepare(data, Path(temporary) / "dataset")
+        dataset = prepare(data, Path(temporary) / "dataset", labels=labels)
         _require_enough(dataset)
         embedded = Embedded.of(dataset, start, Path(temporary) / "features")
         findings = audit(dataset, embedded.features, embedded.judge())
+        if against:
+            drift = find_drift(dataset, against)
+            none = f"No image is new since {against.name}, or it does not say what it learnt from."
+            note = drift.sentence if drift else none
+            findings = replace(findings, notes=(*findings.notes, note))
         save_tables(findings, folder)
         page = audit_page(findings, dataset, f"Audit of {printable(data.absolute().name)}")
         (folder / _PAGE).write_text(page, encoding="utf-8")

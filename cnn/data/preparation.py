@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnn.data.corrections import UNCORRECTED, Corrections
 from cnn.data.datasets import REPORT, Conflict, Dataset, Duplicate, LeftOut, Row, SplitWriter, read_rows
 from cnn.data.decoding import NotAnImageError
 from cnn.data.images import Kept, keep
@@ -27,41 +28,48 @@ def prepare(
     source: Source | str | Path,
     folder: str | Path,
     *,
+    labels: str | Path | None = None,
     test_as_validation: bool = False,
     validation_share: float | None = None,
 ) -> Dataset:
     """Turn any source of labelled images into a dataset in ``folder``, replacing what is there.
 
     The same images under the same names give the same bytes, wherever the source is. An image is left out and listed
-    if it cannot be decoded, has two labels, or is in an earlier split (test, validation, train), too.
+    if it cannot be decoded, has two labels, or is in an earlier split (test, validation, train), too. ``labels`` is a
+    table that corrects some labels, see `cnn.data.corrections`.
 
     Two settings are for a source that has only train and test. With ``test_as_validation`` its test images become
     the validation split, as in the notebook, and there is no test split. Otherwise ``validation_share``, 0…1, of its
     training images becomes validation; None stands for `Source.validation_share`.
 
     Raises:
-        UserError: the source cannot be read or no classifier can be trained from it; ``folder`` is as before.
+        UserError: the source or the table cannot be read, or no classifier can be trained from it; ``folder`` is as
+            before.
     """
     source = source if isinstance(source, Source) else open_source(source)
     counts = source.counts()
     classes = tuple(sorted({label for _, label in counts if label is not None}))
     splits = frozenset(split for split, label in counts if label is not None)
     _require_classes(source.path, classes, splits)
+    corrections = Corrections.of(Path(labels), source) if labels else UNCORRECTED
     share = source.validation_share if validation_share is None else validation_share
     division = Division(splits, share, test_as_validation and splits == {"train", "test"})
     with atomic_folder(Path(folder)) as temporary:
-        dataset = _make(source, counts.total(), temporary, classes, division)
+        dataset = _make(source, corrections, counts.total(), temporary, classes, division)
         report = dataset.model_dump_json(exclude={"folder"}, indent=2)
         (temporary / REPORT).write_text(report + "\n", encoding="utf-8")
     _log(dataset)
     return Dataset.open(folder)
 
 
-def _make(source: Source, count: int, folder: Path, classes: tuple[str, ...], division: Division) -> Dataset:
+def _make(
+    source: Source, corrections: Corrections, count: int, folder: Path, classes: tuple[str, ...], division: Division
+) -> Dataset:
     """Read the ``count`` images of a source and write the files of their splits into ``folder``."""
     notes, caveats = source.notes(), source.caveats()
     spool = folder / _SPOOL
-    readable = _read(track(source.images(), "preparing", count, "image"), spool, classes)
+    images = corrections.apply(track(source.images(), "preparing", count, "image"))
+    readable = _read(images, spool, classes)
     dataset = _write_splits(division.fates(readable.images), spool, folder, classes)
     spool.unlink()
     found = {
@@ -70,7 +78,7 @@ def _make(source: Source, count: int, folder: Path, classes: tuple[str, ...], di
         "conflicts": tuple(_conflicts(readable)),
         "one_colour": tuple(readable.one_colour),
         "notes": notes,
-        "caveats": (*caveats, *division.caveats(), *_missing_in_test(dataset)),
+        "caveats": (*caveats, *corrections.caveats(), *division.caveats(), *_missing_in_test(dataset)),
     }
     dataset = dataset.model_copy(update=found)
     _require_images(source.path, dataset, division)

@@ -81,7 +81,7 @@ class Classifier:
     ) -> None:
         self._network, self.classes, self.preprocessing = network, tuple(classes), preprocessing
         self.calibration = calibration
-        self._novelty = novelty  # None: of a network that does not explain its answers (`explained`)
+        self.novelty = novelty  # None: of a network that does not explain its answers (`explained`)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, devices: Devices = CPU) -> Self:
@@ -105,11 +105,16 @@ class Classifier:
         for (logits,), *why in self._network.all_outputs(inputs):
             probabilities = self.calibration.apply(softmax(logits))
             predicted = int(self.calibration.decide(probabilities))
-            if self._novelty:
+            if self.novelty:
                 features, (activations,) = why
-                yield Answer(probabilities, predicted, bool(self._novelty.is_novel(features)[0]), activations)
+                yield Answer(probabilities, predicted, bool(self.novelty.is_novel(features)[0]), activations)
             else:
                 yield Answer(probabilities, predicted)
+
+    def features(self, crops: Iterable[Image.Image]) -> NDArray[np.float32]:
+        """The features, (n, channels), of one or more upright RGB crops; only of a classifier with ``novelty``."""
+        inputs = (to_tensor([crop], self.preprocessing) for crop in crops)
+        return np.concatenate([features for _, features, *_ in self._network.all_outputs(inputs)])
 
     def classify(self, image: str | Path | Image.Image) -> dict[str, float]:
         """Probability of each class, by name, for an image file or an upright RGB image.

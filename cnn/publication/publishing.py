@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from cnn.data.datasets import Dataset
 from cnn.evaluation.comparison import Comparison
+from cnn.evaluation.drift import look
 from cnn.evaluation.report import Report
 from cnn.publication.champions import is_due, restore_champion
 from cnn.publication.champions import promote as make_champion
@@ -30,6 +31,7 @@ from cnn.publication.versions import (
 )
 from cnn.support.backend import CPU, Devices
 from cnn.support.files import atomic_folder, file_digest, locked
+from cnn.support.parallel import ordered_map
 from cnn.training.checkpoints import checkpoint_file, load_checkpoint
 
 MODEL_CARD_FILE = "README.md"
@@ -177,12 +179,14 @@ def _software() -> dict[str, str]:
 
 
 def _images_table(dataset: Dataset) -> pa.Table:
-    """Which images a version was made from: id (of its content), name in the source, split, class."""
+    """Which images a version was made from: id (of its content), name in the source, split, class, how they look."""
     rows = []
     for split in dataset.splits:
-        ids, labels = dataset.ids_and_labels(split)
+        looks = ordered_map(lambda row: look(row.data), dataset.rows(split))
         rows += [
-            {"id": id_, "image": name, "split": split, "label": dataset.classes[label]}
-            for id_, name, label in zip(ids, dataset.names(split), labels, strict=True)
+            {"id": id_, "image": name, "split": split, "label": dataset.classes[label], **of_image}
+            for id_, label, name, of_image in zip(
+                *dataset.ids_and_labels(split), dataset.names(split), looks, strict=True
+            )
         ]
     return pa.Table.from_pylist(rows)

@@ -40,7 +40,7 @@ def given_path(text: str | Path) -> Path:
     return path
 
 
-def _folder(value: Any) -> Any:
+def _path(value: Any) -> Any:
     return given_path(value) if isinstance(value, str | Path) else value  # pydantic says what is wrong with the rest
 
 
@@ -50,7 +50,7 @@ def _checked(text: str) -> str:
     return text
 
 
-#: A path in which ~ is the user's home.
-Folder = Annotated[Path, BeforeValidator(_folder)]
+#: The path of a folder or a file, in which ~ is the user's home.
+GivenPath = Annotated[Path, BeforeValidator(_path)]
 #: A name that is known, a path or a URL; it stays as it was given.
 NameOrPath = Annotated[str, AfterValidator(_checked)]

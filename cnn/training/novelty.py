@@ -20,10 +20,10 @@ _FALSE_ALARMS = 0.01
 _MOST_BYTES = 1 << 21  # of the training images that are kept: 2,048 of SqueezeNet's, 512 of ResNet-50's
 
 
-def _directions(features: NDArray[np.float32]) -> NDArray[np.float32]:
+def directions(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Unit vectors whose products are the similarities (Bhattacharyya coefficients) of features, (n, channels).
 
-    >>> _directions(np.array([[1, 0, 3], [0, 0, 0]], np.float32)).tolist()
+    >>> directions(np.array([[1, 0, 3], [0, 0, 0]], np.float32)).tolist()
     [[0.5, 0.0, 0.8660253882408142], [0.0, 0.0, 0.0]]
     """
     sums = features.sum(1, keepdims=True)
@@ -54,7 +54,7 @@ class Novelty:
         most = _MOST_BYTES // (2 * features.shape[1])
         if len(features) > most:
             features = features[np.sort(np.random.default_rng(seed).choice(len(features), most, replace=False))]
-        known = _directions(features).astype(np.float16).astype(np.float32)
+        known = directions(features).astype(np.float16).astype(np.float32)
         similarities = known @ known.T
         np.fill_diagonal(similarities, 0)  # leave one out
         own = np.sqrt(np.maximum(0, 1 - similarities.max(1)))
@@ -62,7 +62,7 @@ class Novelty:
 
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Hellinger distance 0…1 of images from the nearest that is known, (n,), by their features (n, channels)."""
-        similarities = _directions(features) @ self.known.T
+        similarities = directions(features) @ self.known.T
         return np.sqrt(np.maximum(0, 1 - similarities.max(1)))
 
     def is_novel(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import audit, backbones, cifar_vs_notebook, gate, hotdog_vs_notebook, memory, novelty
+from benchmarks import audit, backbones, cifar_vs_notebook, drift, gate, hotdog_vs_notebook, memory, novelty
 from benchmarks.harness import write_tiles
 from cnn.data.datasets import Dataset
 from cnn.support.errors import UserError
@@ -92,6 +92,13 @@ def test_novelty(capsys: pytest.CaptureFixture) -> None:
     novelty.main(["--quick"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + 2 * len(novelty.MEASURES) and {len(row) for row in rows} == {7}
+
+
+@pytest.mark.slow
+def test_drift(capsys: pytest.CaptureFixture) -> None:
+    drift.main(["--quick"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + 2 * 4 and {len(row) for row in rows} == {5}
 
 
 @pytest.mark.slow

@@ -93,14 +93,19 @@ def test_only_what_changed_runs(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
-def test_settings_decide_what_runs(run: Runner, drawn: Path) -> None:
+def test_settings_decide_what_runs(run: Runner, drawn: Path, tmp_path: Path) -> None:
     run(drawn)
     for change in ({"center_only": True}, {"seed": 1}):
         assert {"train"} <= run(drawn, **change).worked() <= TRAINING
     assert {"embed", "train"} <= run(drawn, keep_validation=True).worked() <= {"embed", *TRAINING}
     assert run(drawn, positive="not_hotdog").worked() == TRAINING
     assert run(drawn, threshold="recall:0.95").worked() == {"evaluate", "publish"}
-    assert not run(drawn).worked()
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\ntrain/hotdog/0000.jpg,hotdog\n")
+    assert run(drawn, labels=table).worked() == {"prepare"}  # the label is as it was
+    table.write_text("file,label\ntrain/hotdog/0000.jpg,-\n")
+    assert run(drawn, labels=table).worked() == ALL - {"open", "weights"}
+    assert not run(drawn, max_drift=0.0).worked()  # no image is new
 
 
 def damage(folder: Path, how: str) -> tuple[Path, bytes]:

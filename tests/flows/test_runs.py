@@ -36,7 +36,7 @@ def worse(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> M
 
 
 def test_outcome_says_what_was_published(better: Made, worse: Made, tmp_path: Path) -> None:
-    place = Place(store=tmp_path / "store", models=tmp_path, mirror=None)
+    place = Place(store=tmp_path / "store", models=tmp_path, mirror=None, labels=None)
     name, published = place.model("drawn", "food")
     assert (name, published) == ("food", [])
     first = Reference.to(better.publish(tmp_path))

@@ -28,6 +28,7 @@ WRONG: list[tuple[type[FlowSettings], dict[str, Any], str]] = [
     (HotdogSettings, {"threshold": "precision"}, "threshold precision: String should match pattern"),
     (HotdogSettings, {"seed": -1}, "seed -1: Input should be greater than or equal to 0"),
     (HotdogSettings, {"epochs": 10_001}, "epochs 10001: Input should be less than or equal to 10000"),
+    (HotdogSettings, {"max_drift": 2}, "max-drift 2: Input should be less than or equal to 1"),
     (HotdogSettings, {"min_new": -1}, "min-new -1: Input should be greater than or equal to 0"),
     (HotdogSettings, {"seed": 2**31}, "seed 2147483648: Input should be less than 2147483648"),
     (HotdogSettings, {"device": "tpu"}, "device tpu: String should match pattern '^(auto|cpu|"),
@@ -79,7 +80,7 @@ def test_values_that_exclude_each_other_are_refused(
     assert "--" not in str(refused.value) and "--" not in message
 
 
-@pytest.mark.parametrize("setting", ["store", "models", "data", "weights", "mirror"])
+@pytest.mark.parametrize("setting", ["store", "models", "labels", "data", "weights", "mirror"])
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -138,6 +139,10 @@ def test_several_mistakes_are_named_at_once() -> None:
         ({"device": "gpu:0,7"}, "^device gpu:0,7: GPU . cannot be used: "),
         ({"store": "/proc/nowhere"}, "^store /proc/nowhere: cannot be written to .*; name another folder"),
         ({"models": "/proc/nowhere"}, "^models /proc/nowhere: cannot be written to"),
+        (
+            {"labels": "no/such.csv"},
+            r"^labels no/such\.csv: expected a table in CSV .*No such file or directory; check",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_work(settings: dict[str, str], message: str, tmp_path: Path) -> None:

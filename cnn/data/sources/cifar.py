@@ -9,7 +9,6 @@ import io
 import os
 import re
 import zlib
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -72,10 +71,10 @@ class CifarSource(Source):
     def _files(self) -> list[SourceFile]:
         return _file_by_name(self._batches)
 
-    def _count(self) -> Counter[tuple[str | None, str | None]]:
-        return Counter(
-            (file.split, CLASSES[label]) for file in self._files for label in self._batches[file.name][::_RECORD]
-        )
+    def _list(self) -> Iterator[SourceImage]:
+        for file in self._files:
+            for number, label in enumerate(self._batches[file.name][::_RECORD], start=1):
+                yield SourceImage(f"{file.name} image {number}", CLASSES[label], file.split, b"")
 
     def _read(self) -> Iterator[SourceImage]:
         for file in self._files:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -42,8 +41,8 @@ class FolderSource(Source):
         except LayoutError as error:
             raise UserError(f"{self.path}: {error}") from error
 
-    def _count(self) -> Counter[tuple[str | None, str | None]]:
-        return Counter((file.split, file.label) for file in self._layout.files)
+    def _list(self) -> Iterator[SourceImage]:
+        return (SourceImage(printable(file.name), file.label, file.split, b"") for file in self._layout.files)
 
     def _read(self) -> Iterator[SourceImage]:
         for file in self._layout.files:

@@ -71,13 +71,13 @@ class ParquetSource(Source):
         origin = origin_of_splits({split: files for split, files in parts.items() if files})
         return origin + self._other_files(name for name in self._all_names if name not in read)
 
-    def _count(self) -> Counter[tuple[str | None, str | None]]:
-        return Counter((file.split, label) for file in self._files for label, _ in self._rows(file, _LABELS))
+    def _list(self) -> Iterator[SourceImage]:
+        return self._read(_LABELS)
 
-    def _read(self) -> Iterator[SourceImage]:
+    def _read(self, *columns: str) -> Iterator[SourceImage]:
         for file in self._files:
             name = printable(file.name)
-            for number, (label, data) in enumerate(self._rows(file, _IMAGES, _LABELS), start=1):
+            for number, (label, data) in enumerate(self._rows(file, *columns or (_IMAGES, _LABELS)), start=1):
                 yield SourceImage(f"{name} row {number}", label, file.split, data)
 
     def _rows(self, file: SourceFile, *columns: str) -> Iterator[tuple[str | None, bytes]]:

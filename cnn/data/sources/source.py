@@ -63,9 +63,15 @@ class Source(ABC):
         """Number of images of each (split, class); none of them is decoded."""
         with readable(self.path):
             counts: Counter[tuple[str | None, str | None]] = Counter()
-            for (split, label), count in self._count().items():
+            for (split, label), count in Counter((image.split, image.label) for image in self._list()).items():
                 counts[split, self._spelt(label)] += count
             return counts
+
+    def listing(self) -> Iterator[SourceImage]:
+        """All images by name, split and class, in the order of `images`; their data may be missing."""
+        with readable(self.path):
+            for image in self._list():
+                yield replace(image, label=self._spelt(image.label))
 
     def images(self) -> Iterator[SourceImage]:
         """All images, one in memory at a time: test, validation, train, and by name inside each.
@@ -91,8 +97,9 @@ class Source(ABC):
     def _read(self) -> Iterator[SourceImage]:
         """The images in the order of `images`."""
 
-    def _count(self) -> Counter[tuple[str | None, str | None]]:
-        return Counter((image.split, image.label) for image in self._read())
+    def _list(self) -> Iterator[SourceImage]:
+        """What `_read` gives; a format that can do so leaves out the data."""
+        return self._read()
 
     def _caveats(self) -> tuple[str, ...]:
         return ()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from candidates import explained  # noqa: F401  (a fixture)
 from conftest import write_images
 from PIL import Image
 from pyarrow import csv
@@ -17,6 +18,7 @@ from cnn.support.errors import UserError
 
 TABLES = ("labels", "duplicates", "outliers")
 NAME = "<b>&'\".jpg"
+CORRECTED = "train/hotdog/0007.jpg"
 
 
 @dataclass
@@ -29,7 +31,7 @@ class Audited:
 
 
 @pytest.fixture(scope="module")
-def audited(drawn: Path, weights_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Audited:
+def audited(drawn: Path, weights_file: Path, explained: Path, tmp_path_factory: pytest.TempPathFactory) -> Audited:
     folder = tmp_path_factory.mktemp("audit")
     data = folder / "photos"
     shutil.copytree(drawn, data)
@@ -37,10 +39,13 @@ def audited(drawn: Path, weights_file: Path, tmp_path_factory: pytest.TempPathFa
     Image.open(hotdog).save(data / "test" / "not_hotdog" / "near.jpg", quality=40)
     shutil.copy(data / "test" / "hotdog" / "0200.jpg", data / "train" / "hotdog" / "same.jpg")
     Image.open(hotdog).point(lambda value: value // 10).save(data / "train" / "hotdog" / NAME)
+    (folder / "corrected.csv").write_text(f"file,label\n{CORRECTED},not_hotdog\n")
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
         patch.setattr("builtins.print", lambda line: lines.append(line))
-        main(["audit", str(data), "--output", str(folder / "out"), "--weights", str(weights_file)])
+        places = ["--output", str(folder / "out"), "--weights", str(weights_file)]
+        against = ["--against", "food", "--models", str(explained)]
+        main(["audit", str(data), *places, "--labels", str(folder / "corrected.csv"), *against])
     return Audited(data, folder / "out", "\n".join(lines))
 
 
@@ -57,6 +62,12 @@ def test_every_image_is_ranked(audited: Audited) -> None:
     suspects = [row["suggestion"] is not None for row in rows]
     assert suspects == sorted(suspects, reverse=True)
     assert all(row["suggestion"] != row["label"] and 0 <= row["probability_of_label"] <= 1 for row in rows)
+
+
+def test_corrected_labels_are_audited(audited: Audited) -> None:
+    assert {row["file"] for row in table(audited, "labels") if row["label"] not in row["file"].split("/")} == {
+        CORRECTED
+    }
 
 
 def test_copies_in_other_splits_and_classes_are_found(audited: Audited) -> None:
@@ -90,6 +101,12 @@ def test_page_stands_alone(audited: Audited) -> None:
 
 def test_counts_are_printed(audited: Audited) -> None:
     assert "34 images" in audited.printed and "1 dark" in audited.printed and "audit.html" in audited.printed
+
+
+def test_drift_is_said(audited: Audited) -> None:
+    """Of the three files that were added, one is a copy."""
+    assert "2 images are new since v0001: 2 (100%) are unlike all that it learnt from" in audited.printed
+    assert "2 images are new since v0001" in (audited.folder / "audit.html").read_text(encoding="utf-8")
 
 
 # ---- mistakes

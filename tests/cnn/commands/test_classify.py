@@ -7,13 +7,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
-from candidates import EPOCH, as_candidate, flip_bit, make_candidate
+from candidates import explained, flip_bit, make_candidate  # noqa: F401  (a fixture)
 from PIL import Image
 
 import cnn
@@ -21,12 +19,7 @@ from cnn.__main__ import main
 from cnn.commands import classify
 from cnn.data.datasets import Dataset
 from cnn.data.sample import draw
-from cnn.networks.architectures import PRETRAINED
-from cnn.networks.initializers import random_parameters
 from cnn.support.errors import UserError
-from cnn.training.checkpoints import Checkpoint
-from cnn.training.features import FeatureStore, embed
-from cnn.training.novelty import Novelty
 
 NAMES = (
     "Screenshot 2024-05-01, 10.00.png", '12" hotdog.png', "[a].png", "{b}.png", "null", "a,b", "--", "-x.png", "--json",
@@ -254,22 +247,6 @@ def test_altered_version_does_not_answer(models: Path, png: bytes, tmp_path: Pat
 
 
 # ---- what is unlike the training images
-
-
-@pytest.fixture(scope="module")
-def explained(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A published version of random features; everything is novel to it but the first training image."""
-    folder = tmp_path_factory.mktemp("explained")
-    values = random_parameters(seed=0)
-    values |= {name: values[name][:2] for name in ("output.0.weight", "output.0.bias")}
-    values["output.0.bias"] += 5  # a ReLU follows
-    network = PRETRAINED.model_copy(update={"mirrored_mean": True})
-    trained = Checkpoint(network, drawn_dataset.classes, values, (EPOCH,))
-    embed(drawn_dataset, trained, folder, splits=("train",))
-    known = FeatureStore(folder).load(drawn_dataset.ids_and_labels("train")[0][:1])
-    novelty = replace(Novelty.fit(known.repeat(2, axis=0)), limit=np.array(0.01, np.float32))
-    as_candidate(folder, drawn_dataset, replace(trained, novelty=novelty)).publish(folder / "models")
-    return folder / "models"
 
 
 def test_novel_images_are_said_to_be(
