@@ -185,6 +185,30 @@ def _usage(preprocessing: Preprocessing, mirrored_mean: bool, temperature: float
 their softmax, after division by {temperature:g}, is the calibrated probability of each class."""
 
 
+def _use(manifest: Manifest) -> str:
+    architecture, classes = manifest.network.architecture, len(manifest.classes)
+    return f"""## Use
+
+    python -m cnn classify --name {manifest.name} IMAGE
+
+{_usage(manifest.network.preprocessing, manifest.network.mirrored_mean, manifest.calibration.temperature)} \
+`{architecture}.params` loads into `cnn.networks.architectures.{architecture}({classes})`\
+{_zoo(manifest.network, classes)}, \
+`{architecture}-symbol.json` with `{architecture}-0000.params` into `gluon.SymbolBlock.imports`, \
+`{architecture}.onnx` into onnxruntime.
+
+{snippets(manifest)}"""
+
+
+def _limits(manifest: Manifest) -> str:
+    novel = "; it mostly says so if that is unlike all it was trained on" if NOVELTY_FILE in manifest.files else ""
+    return f"""## Limits
+
+It knows only these classes and predicts one of them whatever the image shows{novel}. \
+Its metrics hold for images like those it was trained on, and only as far as their labels are right. It is not for \
+decisions about people, nor for any in which a mistake costs more than another look."""
+
+
 def _zoo(network: NetworkConfig, classes: int) -> str:
     """Where Gluon's model zoo has the same network, which the pretrained SqueezeNet alone is."""
     is_there = network.model_copy(update={"mirrored_mean": False}) == PRETRAINED
@@ -228,15 +252,13 @@ def model_card(manifest: Manifest, comparison: Comparison | None) -> str:
     """
     about = f"of the class {manifest.positive}" if manifest.positive else "means over all classes"
     notes = "".join(f"\n> {note}\n" for note in manifest.lineage.notes)
-    architecture, classes = manifest.network.architecture, len(manifest.classes)
     compared = f"\n{markdown_table(comparison.table())}\n" if comparison else ""
-    novel = "; it mostly says so if that is unlike all it was trained on" if NOVELTY_FILE in manifest.files else ""
     of_classes = f"\n{markdown_table(rows)}\n" if (rows := class_rows(manifest)) else ""
     return f"""{front_matter(manifest)}
 
 # {manifest.name} {manifest.version}
 {notes}
-Network `{architecture}` that distinguishes: {", ".join(manifest.classes)}. Published {manifest.created}.
+Network `{manifest.network.architecture}` that distinguishes: {", ".join(manifest.classes)}. Published {manifest.created}.
 
 {markdown_table(metrics_rows(manifest.metrics))}
 {compared}{of_classes}
@@ -249,21 +271,7 @@ Precision, recall, F1, average precision and ROC AUC are {about}; 95 % intervals
 
 {_origin(manifest.lineage, manifest.software)}
 
-## Use
+{_use(manifest)}
 
-    python -m cnn classify --name {manifest.name} IMAGE
-
-{_usage(manifest.network.preprocessing, manifest.network.mirrored_mean, manifest.calibration.temperature)} \
-`{architecture}.params` loads into `cnn.networks.architectures.{architecture}({classes})`\
-{_zoo(manifest.network, classes)}, \
-`{architecture}-symbol.json` with `{architecture}-0000.params` into `gluon.SymbolBlock.imports`, \
-`{architecture}.onnx` into onnxruntime.
-
-{snippets(manifest)}
-
-## Limits
-
-It knows only these classes and predicts one of them whatever the image shows{novel}. \
-Its metrics hold for images like those it was trained on, and only as far as their labels are right. It is not for \
-decisions about people, nor for any in which a mistake costs more than another look.
+{_limits(manifest)}
 """
