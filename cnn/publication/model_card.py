@@ -258,7 +258,8 @@ def model_card(manifest: Manifest, comparison: Comparison | None) -> str:
 
 # {manifest.name} {manifest.version}
 {notes}
-Network `{manifest.network.architecture}` that distinguishes: {", ".join(manifest.classes)}. Published {manifest.created}.
+Network `{manifest.network.architecture}` that distinguishes: {", ".join(manifest.classes)}. \
+Published {manifest.created}.
 
 {markdown_table(metrics_rows(manifest.metrics))}
 {compared}{of_classes}

@@ -8,7 +8,10 @@ from cnn.publication.manifest import Manifest
 def snippets(manifest: Manifest) -> str:
     """Three ways to answer for an image, as Markdown: with this project, with onnxruntime, with MXNet alone."""
     symbol, parameters, onnx = network_files(manifest.network.architecture)
-    prepare, answer = _prepare(manifest.network.preprocessing), _answer(manifest)
+    onnxruntime = f'logits = onnxruntime.InferenceSession("{onnx}").run(None, {{"data": data}})[0][0]'
+    mxnet = f"""network = mx.gluon.SymbolBlock.imports("{symbol}", ["data"], "{parameters}")
+logits = network(mx.nd.array(data)).asnumpy()[0]"""
+    renamed = "np.bool = np.bool_  # MXNet uses its former name\nimport mxnet as mx"
     return f"""With this project, from its root:
 
 ```python
@@ -19,33 +22,26 @@ print(cnn.load_version("artifacts/{manifest.name}/{manifest.version}").classify(
 
 With onnxruntime, numpy and Pillow, in this folder:
 
-```python
-import json
-
-import numpy as np
-import onnxruntime
-from PIL import Image
-
-{prepare}
-logits = onnxruntime.InferenceSession("{onnx}").run(None, {{"data": data}})[0][0]
-{answer}
-```
+{_program(manifest, "import onnxruntime", onnxruntime)}
 
 With MXNet 1.9, numpy and Pillow, in this folder:
 
-```python
+{_program(manifest, renamed, mxnet)}"""
+
+
+def _program(manifest: Manifest, imports: str, compute: str) -> str:
+    """A program around the code that computes ``logits`` from ``data``."""
+    return f"""```python
 import json
 
 import numpy as np
 from PIL import Image
+{imports}
 
-np.bool = np.bool_  # MXNet uses its former name
-import mxnet as mx
-
-{prepare}
-network = mx.gluon.SymbolBlock.imports("{symbol}", ["data"], "{parameters}")
-logits = network(mx.nd.array(data)).asnumpy()[0]
-{answer}
+{_prepare(manifest.network.preprocessing)}
+{compute}
+powers = np.exp((logits - logits.max()) / {manifest.calibration.temperature:g})
+print(dict(zip(json.load(open("classes.json")), (powers / powers.sum()).tolist())))
 ```"""
 
 
@@ -63,8 +59,3 @@ middle = image.resize(({crop}, {crop}), Image.Resampling.BILINEAR, (left, top, l
 data = np.asarray(middle, np.float32)
 {scaled}
 data = data.transpose(2, 0, 1)[None].astype(np.float32)"""
-
-
-def _answer(manifest: Manifest) -> str:
-    return f"""powers = np.exp((logits - logits.max()) / {manifest.calibration.temperature:g})
-print(dict(zip(json.load(open("classes.json")), (powers / powers.sum()).tolist())))"""
