@@ -66,7 +66,7 @@ def facts(version: Path) -> dict[str, Any]:
         **({"judged by": f"{judgement.rule}, margin {judgement.margin:g}"} if judgement else {}),
         "classes": ", ".join(manifest.classes),
         **{
-            split: ", ".join(f"{name} {value:,.4g}" for name, value in metrics if isinstance(value, int | float))
+            split: ", ".join(f"{name} {value}" for name, value in metrics.rows())
             for split, metrics in manifest.metrics.items()
         },
         "outlook": manifest.outlook,
