@@ -136,7 +136,8 @@ def _changes(manifest: Manifest, tested: Predictions, dataset: Dataset, best: Pa
     gone = len(known - now.keys())
     sentences = [f"Since {best.name}: {len(new):,} new images, {gone:,} are gone."]
     split = list(manifest.metrics)[-1]
-    before = unaltered_predictions(best, split)
+    same_classes = Manifest.open(best).classes == manifest.classes
+    before = unaltered_predictions(best, split) if same_classes else None
     if before is None:
         return Changes([*sentences, f"The answers of {best.name} cannot be compared."], new[:_SHOWN], [])
     numbers = {image_id: number for number, image_id in enumerate(before.ids)}
