@@ -48,6 +48,7 @@ def content_digest(path: Path) -> str:
 
     What `visible_files` leaves out is not part of a folder's content.
     """
+    path = path.absolute()
     if path.is_file():
         return _digest(path)
     return text_digest(*(part for name in visible_files(path) for part in (name, _digest(path / name))))
@@ -58,7 +59,7 @@ def _digest(file: Path) -> str:
     if memo is None:
         return file_digest(file)
     found = file.stat()
-    stamp, place = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), str(file.absolute())
+    stamp, place = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), str(file)
     if place in memo and memo[place][0] == stamp:
         return memo[place][1]
     digest = file_digest(file)

@@ -68,8 +68,9 @@ def list_files(folder: Path) -> Listing:
     """
     listing = Listing([], {}, {})
     for here, names in _walk(folder, listing.skipped):
+        prefix = "" if here == folder else f"{here.relative_to(folder).as_posix()}/"
         for name in names:
-            relative = (here / name).relative_to(folder).as_posix()
+            relative = f"{prefix}{name}"  # of thousands of files, Path would take longer than the disk
             if kind := special_kind(here / name):
                 listing.special[relative] = f"{kind}, not a file"
             else:
