@@ -27,10 +27,10 @@ def add_model(command: argparse.ArgumentParser) -> None:
 
 
 def as_path(text: str) -> Path:
-    """A as_path that was given as an argument.
+    """A path that was given as an argument.
 
     Raises:
-        ArgumentTypeError: it cannot be a as_path.
+        ArgumentTypeError: it cannot be a path.
     """
     try:
         return given_path(text)
