@@ -3,7 +3,7 @@
 from typing import Any
 
 from cnn.networks.architectures import NetworkConfig
-from cnn.networks.running import Parameters, initialise, set_parameters
+from cnn.networks.running import Parameters, initialise, mirror, set_parameters
 from cnn.support.backend import Network, mx
 
 
@@ -26,10 +26,6 @@ def explained(config: NetworkConfig, classes: int, values: Parameters) -> Networ
             self.net = net
 
         def hybrid_forward(self, F: Any, images: Any) -> Any:  # noqa: N803  (Gluon's name for arrays' or symbols' operators)
-            def mirror(maps: Any) -> Any:
-                from_the_right = F.contrib.arange_like(maps, start=-1, step=-1, axis=3)  # flip's ONNX export is broken
-                return F.take(maps, from_the_right, axis=3, mode="wrap")
-
             def mean(maps: Any) -> Any:
                 return F.flatten(F.Pooling(maps, global_pool=True, pool_type="avg", kernel=(1, 1)))
 
@@ -41,7 +37,7 @@ def explained(config: NetworkConfig, classes: int, values: Parameters) -> Networ
             maps = self.net.features(images)
             activations = activate(maps)
             if config.mirrored_mean:
-                activations = (activations + mirror(activate(self.net.features(mirror(images))))) / 2
+                activations = (activations + mirror(F, activate(self.net.features(mirror(F, images))))) / 2
             return mean(activations), mean(maps), activations
 
     return Explained()

@@ -65,6 +65,12 @@ def with_parameters(config: NetworkConfig, classes: int, values: Parameters, dev
     return mirrored_mean(net) if config.mirrored_mean else net
 
 
+def mirror(F: Any, maps: Any) -> Any:  # noqa: N803  (as in `mirrored_mean`)
+    """The mirror images of maps, (n, channels, height, width), by the operators ``F`` of arrays or symbols."""
+    from_the_right = F.contrib.arange_like(maps, start=-1, step=-1, axis=3)  # flip's ONNX export is broken
+    return F.take(maps, from_the_right, axis=3, mode="wrap")
+
+
 def mirrored_mean(net: Network) -> Network:
     """A block that gives the mean of a network's outputs for images and for their mirror images.
 
@@ -77,9 +83,7 @@ def mirrored_mean(net: Network) -> Network:
             self.net = net
 
         def hybrid_forward(self, F: Any, images: Any) -> Any:  # noqa: N803  (Gluon's name for arrays' or symbols' operators)
-            from_the_right = F.contrib.arange_like(images, start=-1, step=-1, axis=3)  # flip's ONNX export is broken
-            mirrored = F.take(images, from_the_right, axis=3, mode="wrap")
-            return (self.net(images) + self.net(mirrored)) / 2
+            return (self.net(images) + self.net(mirror(F, images))) / 2
 
     return MirroredMean()
 
