@@ -17,7 +17,7 @@ from cnn.support.references import Reference
 from cnn.support.text import printable
 from cnn.training.hyperparameters import Recipe
 
-MANIFEST_FILE, CHAMPION_FILE = "manifest.json", "champion.json"
+MANIFEST_FILE, CHAMPION_FILE, REPORT_PAGE = "manifest.json", "champion.json", "report.html"
 #: A larger file is neither a manifest nor a ``champion.json``.
 MAX_BYTES = 1 << 26
 _CHECKSUM = "checksum"

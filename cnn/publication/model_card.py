@@ -13,7 +13,7 @@ from cnn.evaluation.report import CROSS_VALIDATION
 from cnn.networks.architectures import PRETRAINED, NetworkConfig
 from cnn.publication.champions import champion
 from cnn.publication.exports import NOVELTY_FILE
-from cnn.publication.manifest import Lineage, Manifest
+from cnn.publication.manifest import REPORT_PAGE, Lineage, Manifest
 from cnn.publication.snippets import snippets
 from cnn.publication.versions import versions
 from cnn.support.errors import UserError
@@ -80,6 +80,8 @@ def summary(version: Path) -> str:
         ]
     ending = [f"{manifest.name} {version.name} {_standing(manifest, _champion_name(version.parent))}"]
     ending.append(f"Model: {version}")
+    if REPORT_PAGE in manifest.files:
+        ending.append(f"Open in a browser: {version / REPORT_PAGE}")
     return "\n".join(
         ["", *lines, "", *ending, *_untested(manifest), *filter(None, [manifest.outlook]), *manifest.lineage.notes]
     )

@@ -18,9 +18,9 @@ from cnn.publication.champions import is_due, restore_champion
 from cnn.publication.champions import promote as make_champion
 from cnn.publication.exports import export_network
 from cnn.publication.gate import MARGIN, Candidate, Decision, Promotion, decide, require_same_source
-from cnn.publication.manifest import Lineage, Manifest
+from cnn.publication.manifest import REPORT_PAGE, Lineage, Manifest
 from cnn.publication.model_card import model_card
-from cnn.publication.report_page import REPORT_PAGE, report_page
+from cnn.publication.report_page import report_page
 from cnn.publication.versions import (
     IMAGES_FILE,
     is_intact,

@@ -19,7 +19,6 @@ from cnn.publication.manifest import Manifest
 from cnn.publication.model_card import class_rows, metrics_rows
 from cnn.publication.versions import image_ids, unaltered_predictions
 
-REPORT_PAGE = "report.html"
 #: At most so many images are shown of each kind, of all cells of the confusion matrix, and of each cell of the right.
 _PLOTS = ("decisions", "learning_curve", "regularisation", "curves", "comparison")  # the others are here as tables
 _SHOWN, _SHOWN_OF_CELLS, _SHOWN_RIGHT = 24, 400, 12

@@ -110,6 +110,7 @@ def test_summary_says_whether_it_is_the_champion(candidate: Made, tmp_path: Path
     said = summary(first)
     assert "food v0001 is the champion. There was no champion to compare with." in said
     assert f"Model: {first}" in said and NOTE in said and "no test" not in said
+    assert f"Open in a browser: {first}/report.html" in said
     assert said.splitlines()[1].split() == ["validation", "test"]
     second = shutil.copytree(first, tmp_path / "food" / "v0002")
     manifest = Manifest.open(second)

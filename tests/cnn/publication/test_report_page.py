@@ -9,8 +9,7 @@ from candidates import Made, equal, hotdog, models, other, photos  # noqa: F401 
 
 from cnn.data.datasets import Dataset
 from cnn.evaluation.report import read_predictions
-from cnn.publication.manifest import Manifest
-from cnn.publication.report_page import REPORT_PAGE
+from cnn.publication.manifest import REPORT_PAGE, Manifest
 
 CELL = re.compile(r'href="#(cell-\d+-\d+)">([\d,]+)<')
 
