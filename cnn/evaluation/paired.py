@@ -47,7 +47,7 @@ class PairedComparison(BaseModel):
         return (
             f"{FIGURES[self.figure]} {self.candidate:.4f} against {self.champion:.4f} on the same {self.images:,} "
             f"images, difference {self.difference:+.4f} (95 % interval {self.low:+.4f} to {self.high:+.4f}), "
-            f"{self.gained} answers gained, {self.lost} lost, p {self.p:.2g}"
+            f"answers gained: {self.gained}, lost: {self.lost}, p {self.p:.2g}"
         )
 
 

@@ -133,7 +133,7 @@ def _changes(manifest: Manifest, tested: Predictions, dataset: Dataset, best: Pa
     known, now = image_ids(best, ("train", "validation", "test")), dict(_images(dataset))
     new = [Card(now[each], "new") for each in now if each not in known]
     gone = len(known - now.keys())
-    sentences = [f"Since {best.name}: {len(new):,} new images, {gone:,} are gone."]
+    sentences = [f"Images since {best.name}: {len(new):,} new, {gone:,} gone."]
     split = list(manifest.metrics)[-1]
     same_classes = Manifest.open(best).classes == manifest.classes
     before = unaltered_predictions(best, split) if same_classes else None
