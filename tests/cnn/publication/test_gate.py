@@ -33,7 +33,7 @@ def test_worse_is_published_but_not_promoted(hotdog: Made, other: Made, models: 
     assert not manifest.promoted and manifest.judgement
     assert manifest.reason == (
         "Worse than the champion v0002: test F1 0.0000 against 0.6667 on the same 8 images, difference -0.6667 (95 % "
-        "interval -0.6667 to -0.6667), 4 answers gained, 4 lost, p 1. 8 images are too few to tell: a single answer "
+        "interval -0.6667 to -0.6667), answers gained: 4, lost: 4, p 1. 8 images are too few to tell: a single answer "
         "counts for more than the margin."
     )
     assert manifest.judgement.champion == "v0002" and manifest.judgement.paired.images == 8
