@@ -10,13 +10,11 @@ from PIL import Image
 
 from cnn.commands.arguments import Commands, add_command, add_model, as_path
 from cnn.data.decoding import NotAnImageError
-from cnn.data.images import center_view
 from cnn.data.sources.source import MAX_BYTES
 from cnn.data.transfers import FAILURES, describe_failure, download, is_url
 from cnn.evaluation.classifier import Answer, open_image
 from cnn.evaluation.plots import save_figure, seen_by_network
-from cnn.publication.champions import find_champion
-from cnn.publication.versions import load_version
+from cnn.serving.predictor import Predictor
 from cnn.support.errors import UserError
 from cnn.support.files import read_file
 from cnn.support.listing import visible_files
@@ -90,20 +88,22 @@ def _open(place: _Place) -> tuple[str, Image.Image | None, str]:
         return place.name, None, f"{place.name}: cannot be read: {describe_failure(error)}."
 
 
-def _caption(predicted: str, probabilities: dict[str, float]) -> str:
-    """The predicted class, and the probability of each.
+def _caption(answer: Answer) -> str:
+    """The predicted class, the probability of each, and whether the image is unlike all that is known.
 
-    >>> _caption("dog", {"cat": 0.25, "dog": 0.75})
-    'dog (cat 25.0%, dog 75.0%)'
+    >>> import numpy as np
+    >>> _caption(Answer(("cat", "dog"), np.array([0.25, 0.75]), 1, novel=True))
+    'dog (cat 25.0%, dog 75.0%); unlike anything it was trained on'
     """
-    return f"{predicted} ({', '.join(f'{label} {share:.1%}' for label, share in probabilities.items())})"
+    shares = ", ".join(f"{label} {share:.1%}" for label, share in answer.by_class.items())
+    return f"{answer.label} ({shares}){_NOVEL if answer.novel else ''}"
 
 
-def _line(place: str, predicted: str, answer: Answer, probabilities: dict[str, float], as_json: bool) -> str:
+def _line(place: str, answer: Answer, as_json: bool) -> str:
     if as_json:
-        known = {"image": place, "class": predicted, "probabilities": probabilities, "novel": answer.novel}
+        known = {"image": place, "class": answer.label, "probabilities": answer.by_class, "novel": answer.novel}
         return json.dumps(known)
-    return printable(f"{place}: {_caption(predicted, probabilities)}{_NOVEL if answer.novel else ''}")
+    return printable(f"{place}: {_caption(answer)}")
 
 
 def classify(
@@ -114,21 +114,18 @@ def classify(
     Raises:
         UserError: some could not be read; the others have been classified.
     """
-    classifier = load_version(find_champion(models, name))
+    predictor = Predictor.champion(models, name)
     failures, places = [], list(_places(images))
     if not places:
         raise UserError(f"{', '.join(images)}: there are no files; name images or a folder of them.")
     for group in in_groups(ordered_map(_open, places), _IMAGES_AT_ONCE):
         failures += [reason for _, image, reason in group if image is None]
-        opened = [(place, image, center_view(image, classifier.preprocessing)) for place, image, _ in group if image]
-        answers = classifier.answer(crop for _, _, crop in opened)
+        opened = [(place, image, predictor.view(image)) for place, image, _ in group if image]
+        answers = predictor.answer(crop for _, _, crop in opened)
         for (place, image, crop), answer in zip(opened, answers, strict=True):
-            probabilities = dict(zip(classifier.classes, map(float, answer.probabilities), strict=True))
-            predicted = classifier.classes[answer.predicted]
-            print(_line(place, predicted, answer, probabilities, as_json))
+            print(_line(place, answer, as_json))
             if plot:
-                caption = _caption(predicted, probabilities) + (_NOVEL if answer.novel else "")
-                save_figure(seen_by_network(image, crop, caption, answer.evidence), plot)
+                save_figure(seen_by_network(image, crop, _caption(answer), answer.evidence), plot)
                 plot = None
     if failures:
         raise UserError(printable(" ".join(failures)))

@@ -45,16 +45,28 @@ class Answer:
     """What a classifier says of an image; what it does not know is None.
 
     Attributes:
+        classes: class names, in the order of the probabilities.
         probabilities: (classes,), calibrated.
         predicted: index of the class that they lead to.
         novel: whether the image is unlike everything that the head was solved from.
         activations: (classes, height, width), the logits that each position would have alone; their mean is the answer.
     """
 
+    classes: tuple[str, ...]
     probabilities: NDArray[np.float32]
     predicted: int
     novel: bool | None = None
     activations: NDArray[np.float32] | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the predicted class."""
+        return self.classes[self.predicted]
+
+    @property
+    def by_class(self) -> dict[str, float]:
+        """Probability of each class, by name."""
+        return dict(zip(self.classes, map(float, self.probabilities), strict=True))
 
     @property
     def evidence(self) -> NDArray[np.float32] | None:
@@ -107,9 +119,11 @@ class Classifier:
             predicted = int(self.calibration.decide(probabilities))
             if self.novelty:
                 features, (activations,) = why
-                yield Answer(probabilities, predicted, bool(self.novelty.is_novel(features)[0]), activations)
+                yield Answer(
+                    self.classes, probabilities, predicted, bool(self.novelty.is_novel(features)[0]), activations
+                )
             else:
-                yield Answer(probabilities, predicted)
+                yield Answer(self.classes, probabilities, predicted)
 
     def features(self, crops: Iterable[Image.Image]) -> NDArray[np.float32]:
         """The features, (n, channels), of one or more upright RGB crops; only of a classifier with ``novelty``."""

@@ -1,0 +1,1 @@
+"""What answers from a published version."""
