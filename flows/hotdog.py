@@ -52,7 +52,6 @@ def hotdog(settings: HotdogSettings) -> runs.End:
         models=place.models,
         promote=settings.promote,
         margin=settings.margin,
-        devices=devices,
     )
     return runs.end(outcomes.of_version(version, published), dataset)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cnn.data.datasets import Dataset
-from cnn.evaluation.calibration import MOST_PROBABLE
+from cnn.evaluation.answers import MOST_PROBABLE
 from cnn.evaluation.comparison import compare as compare_reports
 from cnn.evaluation.report import evaluate as evaluate_checkpoint
 from cnn.support.backend import Devices

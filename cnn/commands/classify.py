@@ -9,8 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from cnn.commands.arguments import Commands, add_command, add_model, as_path
-from cnn.data.decoding import NotAnImageError
-from cnn.data.sources.source import MAX_BYTES
+from cnn.data.decoding import MAX_BYTES, NotAnImageError
 from cnn.data.transfers import FAILURES, describe_failure, download, is_url
 from cnn.evaluation.classifier import Answer, open_image
 from cnn.evaluation.plots import save_figure, seen_by_network

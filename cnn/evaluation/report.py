@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
 from cnn.data.images import Preprocessing, center_view
-from cnn.evaluation.calibration import MOST_PROBABLE, UNCALIBRATED, Calibration, calibrate, require_threshold
+from cnn.evaluation.answers import MOST_PROBABLE, UNCALIBRATED, Calibration
+from cnn.evaluation.calibration import calibrate, require_threshold
 from cnn.evaluation.classifier import Classifier
 from cnn.evaluation.metrics import Metrics
 from cnn.evaluation.outlook import Outlook

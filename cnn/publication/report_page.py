@@ -15,9 +15,9 @@ from cnn.evaluation.pages import Card, embedded, render, thumbnail, thumbnails
 from cnn.evaluation.plots import with_evidence
 from cnn.evaluation.predictions import Predictions
 from cnn.evaluation.report import read_predictions
+from cnn.publication.contents import image_ids, unaltered_predictions
 from cnn.publication.manifest import Manifest
 from cnn.publication.model_card import class_rows, metrics_rows
-from cnn.publication.versions import image_ids, unaltered_predictions
 
 #: At most so many images are shown of each kind, of all cells of the confusion matrix, and of each cell of the right.
 _PLOTS = ("decisions", "learning_curve", "regularisation", "curves", "comparison")  # the others are here as tables

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from writers import png, write_parquet
 
+from cnn.data.decoding import MAX_BYTES
 from cnn.data.sources import open_source
 from cnn.data.sources.parquet import _rows_at_a_time
-from cnn.data.sources.source import MAX_BYTES
 from cnn.support.errors import UserError
 
 
