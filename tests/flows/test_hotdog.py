@@ -70,8 +70,12 @@ def test_only_what_changed_runs(
     assert listed() == set()
     before = contents(store)
     write_images(photos / "train", 1, first=50, labels=("hotdog",))
+    few = run(photos, min_new=2)
+    assert few.worked() == {"open", "prepare"} and few.version == first.version
+    assert few.state == "Too few new images"
+    assert few.message.startswith("New images since photos v0001: 1 of the 2 wanted.")
     third = run(photos)
-    assert third.worked() == ALL - {"weights"} and third.version.name == "v0002"
+    assert third.worked() == ALL - {"open", "prepare", "weights"} and third.version.name == "v0002"
     assert embedded(store) == [1, 24]
     assert contents(store).items() >= before.items()  # nothing was overwritten
     assert listed() == {"datasets", "training", "reports"}  # those of the first photos
