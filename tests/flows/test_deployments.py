@@ -136,7 +136,7 @@ def check_a_failed_run(server: Server, messages: list[str]) -> None:
 
 
 def check_a_cancelled_run(server: Server, messages: list[str]) -> None:
-    wanted: dict[str, Any] = {"recipe": "notebook", "epochs": 20, "notify": BLOCK}
+    wanted: dict[str, Any] = {"recipe": "notebook", "epochs": 30, "notify": BLOCK}
     finished = set(server.folder.glob("store/training/*/state.npz"))
     run = server.start(**wanted)
     eventually(lambda: set(server.folder.glob("store/training/*/state.npz")) - finished)

@@ -99,8 +99,7 @@ def test_only_what_changed_runs(
 @pytest.mark.usefixtures("no_figures")
 def test_settings_decide_what_runs(run: Runner, drawn: Path, tmp_path: Path) -> None:
     run(drawn)
-    for change in ({"center_only": True}, {"seed": 1}):
-        assert {"train"} <= run(drawn, **change).worked() <= TRAINING
+    assert {"train"} <= run(drawn, seed=1).worked() <= TRAINING
     assert {"embed", "train"} <= run(drawn, keep_validation=True).worked() <= {"embed", *TRAINING}
     assert run(drawn, positive="not_hotdog").worked() == TRAINING
     assert run(drawn, threshold="recall:0.95").worked() == {"evaluate", "publish"}
@@ -152,10 +151,10 @@ def test_damaged_cache_is_rebuilt(run: Runner, drawn: Path, tmp_path: Path) -> N
 def test_killed_run_ends_as_if_nothing_had_happened(
     run: Runner, drawn: Path, tmp_path: Path, weights_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notebook = {"recipe": "notebook", "epochs": 20}
+    notebook = {"recipe": "notebook", "epochs": 8}
     whole = run(drawn, **notebook, store=tmp_path / "whole", models=tmp_path / "whole_models")
     places = ("--data", str(drawn), "--weights", str(weights_file), "--models", str(tmp_path / "models"))
-    kill_in_mid_training("hotdog", tmp_path / "store", "--recipe", "notebook", "--epochs", "20", *places)
+    kill_in_mid_training("hotdog", tmp_path / "store", "--recipe", "notebook", "--epochs", "8", *places)
     caplog.clear()
     after = run(drawn, **notebook)
     assert "resuming after epoch" in caplog.text
@@ -240,8 +239,8 @@ def test_full_disk_leaves_nothing_half_made(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("backbone", ["mobilenetv2_1.0", "resnet18_v2"])
-def test_other_backbones_are_published_and_answer(run: Runner, drawn: Path, backbone: str) -> None:
+def test_another_backbone_is_published_and_answers(run: Runner, drawn: Path) -> None:
+    backbone = "mobilenetv2_1.0"
     first = run(drawn, backbone=backbone, weights="random")
     manifest = Manifest.open(first.version)
     assert manifest.network == pretrained_network(backbone).model_copy(update={"mirrored_mean": True})
