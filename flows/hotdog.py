@@ -41,7 +41,9 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     checkpoint = training.train_stage(
         stage, inputs=inputs, dataset=dataset, weights=weights, positive=positive, seed=seed, **what
     )
-    report = evaluating.evaluate("classifier", checkpoint=checkpoint, dataset=dataset, **decision, **where)
+    report = evaluating.evaluate(
+        "classifier", checkpoint=checkpoint, dataset=dataset, inputs=inputs, **decision, **where
+    )
     version = publishing.publish(
         name=name,
         checkpoint=checkpoint,
