@@ -24,7 +24,7 @@ from cnn.support.text import printable
 
 #: Keys of a scores file's metadata.
 _MODEL, _VERSION, _CLASSES = b"model", b"version", b"classes"
-_UNREADABLE = (*NO_FILE, errno.EACCES, errno.EPERM)  # other errors are the machine's, and not of one image
+_UNREADABLE = (*NO_FILE, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)  # others are the machine's, not one image's
 _SHOWN = 20  # problems that a summary names
 _CLASSES_NAMED = 10
 

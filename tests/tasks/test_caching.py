@@ -17,12 +17,12 @@ from cnn.support import fingerprint
 from cnn.support.backend import Devices
 from cnn.support.references import Reference
 from cnn.training.hyperparameters import HeadStage, Training
-from tasks import caching, evaluating, fetching, preparing, publishing, training
+from tasks import caching, evaluating, fetching, preparing, publishing, scoring, training
 from tasks.gpus import Placement
 
 
 def test_every_step_is_listed() -> None:
-    modules = (fetching, preparing, training, evaluating, publishing)
+    modules = (fetching, preparing, training, evaluating, publishing, scoring)
     tasks = {each for module in modules for each in vars(module).values() if isinstance(each, Task)}
     assert tasks == {task for task, _ in STEPS.values()}
     for step, (task, inputs) in STEPS.items():
