@@ -27,7 +27,7 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", ma
 
 
 class FlowSettings(BaseModel):
-    """What all flows share: where things are kept, which model is meant, and who hears of a run."""
+    """What all flows share: where things are kept, which model is meant, and who is told of a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

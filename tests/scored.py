@@ -4,6 +4,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,7 +54,7 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.[jp][pn]g"))
 
 
-def expected(predictor: Predictor, data: bytes) -> dict[str, object]:
+def expected(predictor: Predictor, data: bytes) -> dict[str, Any]:
     """The columns that answer an image, by `Predictor.predict`."""
     try:
         answer = predictor.predict(data)
