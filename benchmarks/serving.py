@@ -113,7 +113,8 @@ def mxnet_records(task: Task) -> None:
         round_batch=True,
         **dict(zip(names, values, strict=True)),
     )
-    found = [mx.nd.softmax(first_output(net(batch.data[0]))).asnumpy() for batch in batches]
+    images = (batch.data[0].as_in_context(mx.cpu()) for batch in batches)  # from pinned memory
+    found = [mx.nd.softmax(first_output(net(each))).asnumpy() for each in images]
     probabilities = np.concatenate(found)[: len(task.files)]
     pq.write_table(
         pa.table({"name": list(map(str, task.files)), "p": probabilities[:, 0]}), task.folder / "mxnet.parquet"
