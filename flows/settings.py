@@ -27,7 +27,7 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", ma
 
 
 class FlowSettings(BaseModel):
-    """What all flows share: where things are kept, which model is meant, and who is told of a run."""
+    """What all flows share: where things are kept, which model is meant, and who is notified."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +54,7 @@ class FlowSettings(BaseModel):
         require_writable(self.models, "models")
 
 
-class TrainingSettings(FlowSettings):
+class _Training(BaseModel):
     """What flows that train share; each says what its data may be, and its own settings follow."""
 
     data: NameOrPath
@@ -94,6 +94,10 @@ class TrainingSettings(FlowSettings):
             ValueError: the recipe does not allow one of the settings.
         """
         raise NotImplementedError
+
+
+class TrainingSettings(FlowSettings, _Training):
+    """The settings of a training, and then those of all flows: in this order they are in the help and in the form."""
 
     def check(self) -> None:
         """Refuse also a GPU that cannot be used, and a table of labels that cannot be read."""
@@ -183,18 +187,23 @@ class CifarSettings(TrainingSettings):
         }
 
 
-class ScoreSettings(FlowSettings):
-    """Answer any number of images by the champion of a model, and write the answers as one Parquet file."""
+class _Scoring(BaseModel):
+    """What is scored, to where."""
 
-    name: ModelName | None = Field(None, description="name of the model; default: the only one, or hotdog")
     input: GivenPath = Field(
         description="folder of images, .zip, .parquet (column image: struct<bytes, path>), or a text file with a path "
         "in each line"
     )
     output: GivenPath = Field(description="Parquet file to write; scores of an earlier run are replaced")
     shard_images: int = Field(
-        4000, ge=1, description="the most images of a task: a killed run loses no more, and an image more costs so many"
+        4000, ge=1, description="the most images that a killed run, or one image more, has to score again"
     )
+
+
+class ScoreSettings(FlowSettings, _Scoring):
+    """Answer any number of images by the champion of a model, and write the answers as one Parquet file."""
+
+    name: ModelName | None = Field(None, description="name of the model; default: the only one, or hotdog")
 
     def check(self) -> None:
         """Refuse also an input that is not there, and an output that cannot be written or is something else."""
