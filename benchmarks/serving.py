@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -148,8 +148,16 @@ def network(onnx: Path, arrays: Iterable[NDArray[np.float32]]) -> None:
         pass
 
 
-def seconds_of_pytorch(python: Path, task: Task) -> float:
-    """The seconds that `benchmarks/serving_pytorch.py` takes, without its imports.
+@dataclass(frozen=True)
+class Cost:
+    """Seconds that something took, and seconds that processors worked for it: these tell little of other programs."""
+
+    seconds: float
+    worked: float
+
+
+def cost_of_pytorch(python: Path, task: Task) -> Cost:
+    """What `benchmarks/serving_pytorch.py` costs, without its imports.
 
     Raises:
         UserError: the program failed; what it printed says why.
@@ -163,29 +171,30 @@ def seconds_of_pytorch(python: Path, task: Task) -> float:
         raise UserError(
             f"{python}: expected a Python with torch and torchvision, found exit status {ended.returncode}: see above."
         )
-    return json.loads(ended.stdout)["seconds"]
+    return Cost(**json.loads(ended.stdout))
 
 
-def seconds_of(function: Callable[[], object]) -> float:
-    """How long a function takes."""
-    begin = time.monotonic()
-    function()
-    return time.monotonic() - begin
+def cost_of(function: Callable[[Task], object], task: Task) -> Cost:
+    """What a contestant costs."""
+    begin, worked = time.monotonic(), time.process_time()
+    function(task)
+    return Cost(time.monotonic() - begin, time.process_time() - worked)
 
 
-def contestants(task: Task, onnx: Path | None, torch: Path | None) -> dict[str, Callable[[], float]]:
-    """What gives the seconds of each contestant, by its name."""
+def contestants(task: Task, onnx: Path | None, torch: Path | None) -> Mapping[str, Callable[[], Cost]]:
+    """What measures each contestant, by its name."""
     onnx = onnx or task.version / network_files(task.manifest.network.architecture)[2]
     arrays = decoding(task)
     pack_records(task)
-    names: dict[str, Callable[[], float]] = {
-        "this, without Prefect": partial(seconds_of, partial(this, task)),
-        "this flow": partial(seconds_of, partial(this_flow, task)),
-        "MXNet, ImageRecordIter": partial(seconds_of, partial(mxnet_records, task)),
-        "decoding alone": partial(seconds_of, partial(decoding, task)),
-        "network alone": partial(seconds_of, partial(network, onnx, arrays)),
+    functions: dict[str, Callable[[Task], object]] = {
+        "this, without Prefect": this,
+        "this flow": this_flow,
+        "MXNet, ImageRecordIter": mxnet_records,
+        "decoding alone": decoding,
+        "network alone": lambda _: network(onnx, arrays),
     }
-    return names | ({"torchvision, DataLoader": partial(seconds_of_pytorch, torch, task)} if torch else {})
+    measures = {name: partial(cost_of, function, task) for name, function in functions.items()}
+    return measures | ({"torchvision, DataLoader": partial(cost_of_pytorch, torch, task)} if torch else {})
 
 
 def publish_quick(options: argparse.Namespace, folder: Path) -> Path:
@@ -206,21 +215,19 @@ def publish_quick(options: argparse.Namespace, folder: Path) -> Path:
     return version.parent.parent
 
 
-def print_table(seconds: dict[str, list[float]], images: int) -> None:
-    """Images per second of each contestant, and as a multiple of MXNet's and of the limit."""
-    speeds = {name: sorted(images / each for each in found) for name, found in seconds.items()}
+def print_table(costs: dict[str, list[Cost]], images: int) -> None:
+    """Images per second of each contestant, as a multiple of MXNet's and of the limit, and its work per image."""
+    speeds = {name: sorted(images / each.seconds for each in found) for name, found in costs.items()}
     median = {name: statistics.median(found) for name, found in speeds.items()}
     limit = 1 / (1 / median["decoding alone"] + 1 / median["network alone"])
-    print("| | images/s, median (lowest to highest) | / MXNet | / limit |")
-    print("|---|---|---|---|")
+    print("| | images/s, median (lowest to highest) | / MXNet | / limit | processor, ms an image |")
+    print("|---|---|---|---|---|")
     for name, found in speeds.items():
         ratios = [median[name] / each for each in (median["MXNet, ImageRecordIter"], limit)]
-        print(
-            f"| {name} | {median[name]:.1f} ({found[0]:.1f} to {found[-1]:.1f}) | {ratios[0]:.2f} | {ratios[1]:.2f} |"
-        )
-    print(
-        f"| limit of decoding and network together | {limit:.1f} | {limit / median['MXNet, ImageRecordIter']:.2f} | 1 |"
-    )
+        worked = 1000 * statistics.median(each.worked for each in costs[name]) / images
+        range_ = f"{median[name]:.1f} ({found[0]:.1f} to {found[-1]:.1f})"
+        print(f"| {name} | {range_} | {ratios[0]:.2f} | {ratios[1]:.2f} | {worked:.1f} |")
+    print(f"Limit of decoding and network together: {limit:.1f} images/s.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -236,12 +243,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         models = publish_quick(options, folder) if options.quick else options.models
         task = Task(find_champion(models.absolute(), options.name), options.data.absolute(), folder)
         measure = contestants(task, options.onnx, options.torch)
-        seconds: dict[str, list[float]] = {name: [] for name in measure}
+        costs: dict[str, list[Cost]] = {name: [] for name in measure}
         for _ in range(options.repeats):
             for name, once in measure.items():
-                seconds[name].append(once())
+                costs[name].append(once())
         print(f"{len(task.files):,} images, {describe_conditions(options.repeats)}\n")
-        print_table(seconds, len(task.files))
+        print_table(costs, len(task.files))
 
 
 if __name__ == "__main__":
