@@ -78,7 +78,7 @@ def flow(settings: type[Settings]) -> Callable[[Steps[Settings]], Flow[..., Any]
                 with remembered_digests(validated.store / "digests.json"), measured():
                     return steps(validated)
             except UserError as error:
-                show_failure(error, _model_name(parameters))
+                show_failure(error, _page_name(parameters))
                 raise
 
         run.__signature__ = _flat(settings)  # type: ignore[attr-defined]
@@ -95,10 +95,12 @@ def _validated(settings: type[Settings], parameters: dict[str, Any]) -> Settings
         raise UserError(describe_validation(error)) from error
 
 
-def _model_name(parameters: dict[str, Any]) -> str:
-    """The model that a run is about, as far as its parameters say; the flow's name if they do not."""
-    data, name = parameters.get("data", "auto"), parameters["name"]
-    return name or (runtime.flow_run.flow_name or "" if data == "auto" else model_name(data, None))
+def _page_name(parameters: dict[str, Any]) -> str:
+    """The model that a run trains, as far as its parameters say; the flow's name if they do not, or it trains none."""
+    data, flow_name = parameters.get("data"), runtime.flow_run.flow_name or ""
+    if data is None:
+        return flow_name
+    return parameters["name"] or (flow_name if data == "auto" else model_name(data, None))
 
 
 def _run_name() -> str:

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def models(explained: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def run(photos: Path, models: Path, tmp_path: Path) -> Runner:
     places = {"store": tmp_path / "store", "models": models, "input": photos, "output": tmp_path / "scores.parquet"}
-    return partial(lambda **changes: run_flow(score, ScoreSettings(**{**places, "shard_images": 4, **changes})))
+    return lambda **changes: run_flow(score, ScoreSettings(**places, shard_images=4, **changes))
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ def test_interrupted_run_is_continued(
 
     monkeypatch.setattr(Predictor, "predict", failing)
     with pytest.raises(UserError, match="There is not enough memory"):
-        run()
+        run(name="food")
     assert not (tmp_path / "scores.parquet").exists() and "not enough memory" in page()
     done = sum(pq.read_metadata(part).num_rows for part in tmp_path.glob("store/scores/*/scores.parquet"))
     assert 0 < done <= 9
