@@ -20,6 +20,7 @@ class Ending(StrEnum):
     UNCHANGED = "Unchanged"
     TOO_FEW_NEW = "Too few new images"
     SKIPPED = "Skipped"
+    SCORED = "Scored"
 
     @property
     def published(self) -> bool:

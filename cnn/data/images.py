@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn.data.decoding import decoded, is_one_colour, orientation_of, pixel_digest
+from cnn.data.decoding import decode, decoded, is_one_colour, orientation_of, pixel_digest
 from cnn.data.similarity import DifferenceHash, difference_hash
 
 #: What the network takes: CROP × CROP px, cut from an image whose shorter side is SHORT_SIDE px.
@@ -113,15 +113,34 @@ def keep(data: bytes) -> Kept:
     """
     with decoded(data) as image:
         image_id, one_colour = pixel_digest(image), is_one_colour(image)
-        if min(image.size) > KEPT_SHORT_SIDE:
-            image = resize_short(image, KEPT_SHORT_SIDE)
-        elif _is_plain(data):
-            return Kept(image_id, data, difference_hash(image), one_colour)
-        kept = io.BytesIO()
-        comment = image.info.get("comment", b"")
-        comment = (comment.encode() if isinstance(comment, str) else comment)[:_LONGEST_COMMENT]
-        image.save(kept, "JPEG", quality=95, subsampling=0, comment=comment)
-        return Kept(image_id, kept.getvalue(), difference_hash(image), one_colour)
+        kept, image = _shrunk(image, data)
+        return Kept(image_id, kept, difference_hash(image), one_colour)
+
+
+def keep_decoded(data: bytes) -> Image.Image:
+    """What is kept of an encoded image, decoded: as `decode` gives `keep`'s bytes, in less than half of the time.
+
+    Raises:
+        NotAnImageError, MemoryError, OSError: as `decode`.
+    """
+    with decoded(data) as image:
+        kept, _ = _shrunk(image, data)
+        if kept is data:
+            return image
+    return decode(kept)
+
+
+def _shrunk(image: Image.Image, data: bytes) -> tuple[bytes, Image.Image]:
+    """The bytes that are kept of a decoded image, and the image that they were made from; ``data`` if they may stay."""
+    if min(image.size) > KEPT_SHORT_SIDE:
+        image = resize_short(image, KEPT_SHORT_SIDE)
+    elif _is_plain(data):
+        return data, image
+    kept = io.BytesIO()
+    comment = image.info.get("comment", b"")
+    comment = (comment.encode() if isinstance(comment, str) else comment)[:_LONGEST_COMMENT]
+    image.save(kept, "JPEG", quality=95, subsampling=0, comment=comment)
+    return kept.getvalue(), image
 
 
 def normalise(data: bytes) -> tuple[str, bytes]:

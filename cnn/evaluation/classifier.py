@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn.data.decoding import MAX_BYTES, decode
-from cnn.data.images import Preprocessing, center_view, normalise, to_tensor
+from cnn.data.decoding import MAX_BYTES
+from cnn.data.images import Preprocessing, center_view, keep_decoded, to_tensor
 from cnn.evaluation.answers import UNCALIBRATED, Answer, Calibration
 from cnn.support.files import read_file
 from cnn.training.novelty import Novelty
@@ -25,7 +25,7 @@ def open_image(data: bytes) -> Image.Image:
     Raises:
         NotAnImageError: the bytes cannot be decoded.
     """
-    return decode(normalise(data)[1])
+    return keep_decoded(data)
 
 
 class Network(Protocol):

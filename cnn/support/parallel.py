@@ -1,6 +1,7 @@
 """Work on several threads with a bounded number of items in flight: memory does not grow with the data."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_THREADS = "ordered_map"  # how the names of its threads begin
 
 
 def physical_cores() -> int:
@@ -24,12 +26,16 @@ def physical_cores() -> int:
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 32) -> Iterator[Result]:
     """``map`` on one thread per physical core: results in the order of the items, at most ``ahead`` items in flight.
 
-    Threads suffice, since Pillow, numpy, pyarrow and MXNet release Python's global lock while they compute.
+    Threads suffice, since Pillow, numpy, pyarrow and MXNet release Python's global lock while they compute. A call from
+    one of these threads stays on it, as the others are busy.
 
     >>> list(ordered_map(str.upper, "abc", ahead=2))
     ['A', 'B', 'C']
     """
-    pool = ThreadPoolExecutor(physical_cores(), thread_name_prefix="cnn")
+    if threading.current_thread().name.startswith(_THREADS):
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(physical_cores(), thread_name_prefix=_THREADS)
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import audit, backbones, cifar_vs_notebook, drift, gate, hotdog_vs_notebook, memory, novelty
+from benchmarks import audit, backbones, cifar_vs_notebook, drift, gate, hotdog_vs_notebook, memory, novelty, serving
 from benchmarks.harness import write_tiles
 from cnn.data.datasets import Dataset
 from cnn.support.errors import UserError
@@ -113,6 +113,15 @@ def test_memory(capsys: pytest.CaptureFixture) -> None:
     memory.main(["--quick"])
     count, _, peak, *_ = capsys.readouterr().out.splitlines()[-1].split()
     assert count == "40" and float(peak) > 0.1
+
+
+@pytest.mark.slow
+def test_serving(capsys: pytest.CaptureFixture) -> None:
+    serving.main(["--quick"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[1:3]] == ["| this, without Prefect", "| this flow"] and {
+        len(row) for row in rows
+    } == {4}
 
 
 @pytest.mark.slow

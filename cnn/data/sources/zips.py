@@ -74,7 +74,8 @@ class ZipSource(FolderSource):
                 "check where the file is from."
             )
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Names of all members that may be images."""
         return list(self._members)
 
     def _special(self) -> dict[str, str]:
@@ -84,7 +85,8 @@ class ZipSource(FolderSource):
         size = self._members[file.name].file_size
         return f"{size:,} bytes are more than {MAX_BYTES:,}" if size > MAX_BYTES else ""
 
-    def _load(self, name: str) -> bytes:
+    def load(self, name: str) -> bytes:
+        """The first `MAX_BYTES` of a member; may run on several threads at a time."""
         with self._refusing_damage(name), self._archive.open(self._members[name]) as file:
             return file.read(MAX_BYTES)
 
