@@ -1,0 +1,71 @@
+"""The server: the application on a socket, until it is told to stop."""
+
+import asyncio
+import socket
+from typing import Any
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from cnn.support.errors import UserError
+
+#: What was accepted has so many seconds to be answered once the server is told to stop.
+_GRACE = 60
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        UserError: the port is in use, or the host is not an address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise UserError(
+            f"{host}:{port}: cannot listen there ({error.strerror}); name another --host or --port."
+        ) from error
+
+
+def serve(app: FastAPI, listener: socket.socket, seconds: float) -> None:
+    """Answer until SIGINT or SIGTERM; what was accepted by then is answered.
+
+    Args:
+        seconds: in which the headers of a request have to be received.
+    """
+
+    class Protocol(_ImpatientProtocol):
+        header_seconds = seconds
+
+    config = uvicorn.Config(
+        app, http=Protocol, ws="none", access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE
+    )
+    uvicorn.Server(config).run([listener])
+
+
+class _ImpatientProtocol(H11Protocol):
+    """HTTP/1.1 that ends a connection whose next headers take too long; uvicorn waits for them without an end."""
+
+    header_seconds = 30.0
+    _cut: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._cut = self.loop.call_later(self.header_seconds, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        is_waiting = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        if self._cut and not is_waiting:
+            self._cut.cancel()
+            self._cut = None
+        elif is_waiting and not self._cut:
+            self._cut = self.loop.call_later(self.header_seconds, self.transport.abort)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._cut:
+            self._cut.cancel()
+        super().connection_lost(error)
