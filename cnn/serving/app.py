@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from cnn.data.decoding import NotAnImageError
@@ -113,9 +114,9 @@ def _describe_problems(app: FastAPI) -> None:
 
 
 @routes.get("/", response_class=HTMLResponse, responses=described(421))
-async def page() -> Response:
+async def page(service: Shared) -> Response:
     """The page for people."""
-    html, policy = start_page()
+    html, policy = start_page(json.dumps(describe(service)))
     return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
 
@@ -147,7 +148,7 @@ async def _answers(service: Service, predictor: Predictor, uploads: list[Upload]
         raise HTTPException(429, "Too many images wait for an answer; try again in a second.", BUSY) from error
     except Undecodable as error:
         name = uploads[error.number].name or f"image {error.number + 1}"
-        raise HTTPException(422, f"{name}: {error}; expected an image.") from error
+        raise HTTPException(422, f"{name} cannot be decoded: {error}.") from error
 
 
 def _side(predictor: Predictor) -> float:
@@ -169,6 +170,11 @@ def _result(name: str, answer: Answer, side: float | None) -> dict[str, Any]:
 @routes.get("/version", response_model=Version, responses=described(421))
 async def version(service: Shared) -> Any:
     """The version that answers, and how good it is: its metrics, with 95 % intervals."""
+    return describe(service)
+
+
+def describe(service: Service) -> dict[str, Any]:
+    """A `Version`: which one answers, and how good it is."""
     predictor = service.champion.predictor
     facts = predictor.facts
     calibration, metrics = facts.get("calibration", {}), facts["metrics"]
@@ -252,7 +258,7 @@ async def correct(request: Request, service: Shared) -> Any:
     except CollectionFull as error:
         raise HTTPException(507, f"{error}.") from error
     except NotAnImageError as error:
-        raise HTTPException(422, f"{image.name or 'the image'}: {error}; expected an image.") from error
+        raise HTTPException(422, f"{image.name or 'the image'} cannot be decoded: {error}.") from error
     except ValueError as error:
         raise HTTPException(422, f"{error}.") from error
     return {"label": label, "id": kept}

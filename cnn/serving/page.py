@@ -18,12 +18,17 @@ class Page(NamedTuple):
     policy: str
 
 
+def start_page(version: str) -> Page:
+    """The page for visitors: one file, which asks nobody but this server; ``version`` is JSON of what answers."""
+    html, policy = _template()
+    return Page(html.replace("VERSION", version.replace("<", "\\u003c"), 1), policy)
+
+
 @cache
-def start_page() -> Page:
-    """The page for visitors: one file, which asks nobody but this server."""
+def _template() -> Page:
     html = _PAGE.read_text(encoding="utf-8")
     parts = [_NOTHING_ELSE, allowed("style", html), allowed("script", html)]
-    return Page(html, "; ".join([*parts, "img-src 'self' blob: data:", "connect-src 'self'"]))
+    return Page(html, "; ".join([*parts, "img-src data:", "connect-src 'self'"]))
 
 
 def report_page(html: str) -> Page:
