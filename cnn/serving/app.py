@@ -18,36 +18,16 @@ from cnn.evaluation.classifier import Answer
 from cnn.serving.batching import Batcher, Busy, Undecodable
 from cnn.serving.collection import Collection, CollectionFull
 from cnn.serving.current import CurrentChampion
+from cnn.serving.document import CORRECTION, IMAGES, complete_document
 from cnn.serving.guard import Guard
 from cnn.serving.measuring import Measured, Measures
-from cnn.serving.messages import Collected, Health, Predictions, Problem, Readiness, Version
+from cnn.serving.messages import Collected, Health, Predictions, Readiness, Version
 from cnn.serving.page import report_page, start_page
 from cnn.serving.predictor import Predictor
 from cnn.serving.problems import described, handle_problems
-from cnn.serving.uploads import BUSY, BoundedBodies, Limits, Upload, files, receive_form, receive_images
+from cnn.serving.uploads import BUSY, BoundedBodies, Limits, Upload, receive_form, receive_images
 
 _REPORT = "report.html"
-_IMAGE = {"type": "string", "format": "binary"}
-_IMAGES_BODY = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "properties": {"image": {"type": "array", "items": _IMAGE, "minItems": 1}},
-            "required": ["image"],
-        }
-    },
-    "image/*": {"schema": _IMAGE},
-    "application/octet-stream": {"schema": _IMAGE},
-}
-_CORRECTION_BODY = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "properties": {"image": _IMAGE, "label": {"type": "string"}},
-            "required": ["image", "label"],
-        }
-    }
-}
 _RECEIVING = (400, 403, 408, 413, 415, 421, 422, 429)
 
 
@@ -103,14 +83,8 @@ def create_app(
     app.add_middleware(BoundedBodies, limits=limits)
     app.add_middleware(Guard, names=names)
     app.add_middleware(Measured, measures=measures)
-    _describe_problems(app)
+    complete_document(app, lambda: champion.predictor.classes)
     return app
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """Have the OpenAPI document define what `described` refers to."""
-    document = app.openapi()
-    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
 
 
 @routes.get("/", response_class=HTMLResponse, responses=described(421))
@@ -124,7 +98,7 @@ async def page(service: Shared) -> Response:
     "/predict",
     response_model=Predictions,
     responses=described(*_RECEIVING, 500),
-    openapi_extra={"requestBody": {"required": True, "content": _IMAGES_BODY}},
+    openapi_extra={"requestBody": {"required": True, "content": IMAGES}},
 )
 async def predict(
     request: Request, service: Shared, evidence: Annotated[bool, Query(description="say where it looked")] = False
@@ -242,16 +216,14 @@ async def metrics(service: Shared) -> Response:
     status_code=201,
     response_model=Collected,
     responses=described(*_RECEIVING, 500, 507),
-    openapi_extra={"requestBody": {"required": True, "content": _CORRECTION_BODY}},
+    openapi_extra={"requestBody": {"required": True, "content": CORRECTION}},
 )
 async def correct(request: Request, service: Shared) -> Any:
     """Keep an image with its right label for the next training."""
     assert service.collection
-    form = await receive_form(request, service.limits)
-    image, *more = await files(form, "image")
-    label = form.get("label")
-    if more or not isinstance(label, str):
-        raise HTTPException(422, "Expected one image and one label.")
+    (image, *more), (label,) = await receive_form(request, service.limits, "label")
+    if more:
+        raise HTTPException(422, "Expected one image and its label, found several images.")
     classes = tuple(service.champion.predictor.classes)
     try:
         kept = await asyncio.to_thread(service.collection.keep, image.data, label, classes)

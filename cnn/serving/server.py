@@ -1,6 +1,7 @@
 """The server: the application on a socket, until it is told to stop."""
 
 import asyncio
+import logging
 import socket
 from typing import Any
 
@@ -10,6 +11,8 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cnn.support.errors import UserError
+
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each damaged form
 
 #: What was accepted has so many seconds to be answered once the server is told to stop.
 _GRACE = 60

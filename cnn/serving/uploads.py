@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cnn.support.text import printable
 
 _FORM = "multipart/form-data"
-_FIELDS, _FIELD_BYTES = 8, 1 << 12  # beside images: their number, and bytes of each
+_TEXT_BYTES = 1 << 10
 #: What all requests together may hold, in requests of the greatest size.
 _REQUESTS_HELD = 8
 BUSY = {"Retry-After": "1"}
@@ -90,25 +90,36 @@ class BoundedBodies:
             raise HTTPException(408, sentence, {"Connection": "close"}) from None
 
 
-async def receive_form(request: Request, limits: Limits) -> FormData:
-    """A form of files, which are kept in memory, and of short texts.
+async def receive_form(request: Request, limits: Limits, *texts: str) -> tuple[list[Upload], list[str]]:
+    """The files ``image`` of a form, one or more, and the short texts of these names; it may hold nothing else.
 
     Raises:
-        HTTPException: 415, it is no form; 413, it holds too many files; 400, it is damaged.
+        HTTPException: 415, it is no form; 413, it holds too many files; 400, it is damaged; 422, it holds something
+            else.
     """
     if _media_type(request) != _FORM:
-        raise HTTPException(415, f"Expected {_FORM}, found {_media_type(request) or 'no content type'}.")
+        raise HTTPException(415, f"Expected {_FORM}, found {printable(_media_type(request)) or 'no content type'}.")
     parser = MultiPartParser(
-        request.headers, request.stream(), max_files=limits.images, max_fields=_FIELDS, max_part_size=_FIELD_BYTES
+        request.headers,
+        request.stream(),
+        max_files=limits.images,
+        max_fields=len(texts),
+        max_part_size=_TEXT_BYTES,
     )
-    parser.spool_max_size = limits.size
+    parser.spool_max_size = limits.size  # never on disk
     try:
-        return await parser.parse()
+        form = await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             sentence = f"A request may hold {limits.images} images; send the others in another request."
             raise HTTPException(413, sentence) from error
         raise HTTPException(400, f"The form cannot be read: {printable(error.message)}") from error
+    images = [each for each in form.getlist("image") if isinstance(each, UploadFile)]
+    found = [each for each in map(form.get, texts) if isinstance(each, str)]
+    if not images or len(found) < len(texts) or len(images) + len(found) < len(form.multi_items()):
+        expected = " and ".join(["files named image", *(f"the text {text}" for text in texts)])
+        raise HTTPException(422, f"The form must hold {expected}, and nothing else.")
+    return [Upload(printable(each.filename or ""), await each.read()) for each in images], found
 
 
 async def receive_images(request: Request, limits: Limits) -> list[Upload]:
@@ -119,28 +130,14 @@ async def receive_images(request: Request, limits: Limits) -> list[Upload]:
     """
     kind = _media_type(request)
     if kind == _FORM:
-        return await files(await receive_form(request, limits), "image")
+        return (await receive_form(request, limits))[0]
     if not kind.startswith("image/") and kind != "application/octet-stream":
-        found = printable(kind) or "no content type"
-        raise HTTPException(
-            415, f"Expected {_FORM} with files named image, or the content type image/*, found {found}."
-        )
+        expected = f"{_FORM} with files named image, or an image with its content type"
+        raise HTTPException(415, f"Expected {expected}, found {printable(kind) or 'no content type'}.")
     data = b"".join([block async for block in request.stream()])
     if not data:
         raise HTTPException(422, "The body is empty: expected an image.")
     return [Upload("", data)]
-
-
-async def files(form: FormData, field: str) -> list[Upload]:
-    """The files, one or more, of a form's field.
-
-    Raises:
-        HTTPException: 422, there is none, or something else.
-    """
-    found = form.getlist(field)
-    if not found or not all(isinstance(each, UploadFile) for each in found):
-        raise HTTPException(422, f"The form holds no file named {field}: expected one or more.")
-    return [Upload(printable(each.filename or ""), await each.read()) for each in found if isinstance(each, UploadFile)]
 
 
 def _media_type(request: Request) -> str:
