@@ -44,7 +44,7 @@ def serve(app: FastAPI, listener: socket.socket, seconds: float) -> None:
         header_seconds = seconds
 
     config = uvicorn.Config(
-        app, http=Protocol, ws="none", access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE
+        app, http=Protocol, ws="none", log_level="warning", server_header=False, timeout_graceful_shutdown=_GRACE
     )
     uvicorn.Server(config).run([listener])
 
