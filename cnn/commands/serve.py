@@ -16,6 +16,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all of this machine's")
     command.add_argument("--port", type=_port, default=8080, help="port to listen at; 0: any that is free")
     command.add_argument("--collect", type=as_path, help="folder that keeps images and labels that visitors correct")
+    command.add_argument("--allow-urls", action="store_true", help="fetch images from public addresses that are posted")
     command.add_argument("--max-mib", type=_at_least_one, default=32, help="MiB of one request (32)")
     command.add_argument("--max-images", type=_at_least_one, default=16, help="images of one request (16)")
     command.add_argument("--max-seconds", type=_at_least_one, default=30, help="in which one must be received (30)")
@@ -54,4 +55,6 @@ def _run(given: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     host, port = listener.getsockname()[:2]
     print(f"{champion.predictor.version} answers at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    serve(create_app(champion, limits, names=names_of(given.host), collection=collection), listener, given.max_seconds)
+    names = names_of(given.host)
+    app = create_app(champion, limits, names=names, collection=collection, allow_urls=given.allow_urls)
+    serve(app, listener, given.max_seconds)

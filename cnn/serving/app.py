@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from cnn.data.decoding import NotAnImageError
 from cnn.evaluation.classifier import Answer
+from cnn.serving.addresses import AddressError, Fetcher
 from cnn.serving.batching import Batcher, Busy, Undecodable
 from cnn.serving.collection import Collection, CollectionFull
 from cnn.serving.current import CurrentChampion
@@ -25,7 +26,17 @@ from cnn.serving.messages import Collected, Health, Predictions, Readiness, Vers
 from cnn.serving.page import report_page, start_page
 from cnn.serving.predictor import Predictor
 from cnn.serving.problems import described, handle_problems
-from cnn.serving.uploads import BUSY, BoundedBodies, Limits, Upload, receive_form, receive_images
+from cnn.serving.uploads import (
+    BUSY,
+    BoundedBodies,
+    Limits,
+    Upload,
+    media_type,
+    receive_address,
+    receive_form,
+    receive_images,
+)
+from cnn.support.text import printable
 
 _REPORT = "report.html"
 _RECEIVING = (400, 403, 408, 413, 415, 421, 422, 429)
@@ -40,6 +51,7 @@ class Service:
     batcher: Batcher
     measures: Measures
     collection: Collection | None
+    fetcher: Fetcher | None
 
 
 async def _service(request: Request) -> Service:
@@ -57,13 +69,16 @@ def create_app(
     *,
     names: frozenset[str] | None = None,
     collection: Collection | None = None,
+    allow_urls: bool = False,
 ) -> FastAPI:
     """The ASGI application.
 
     Args:
         names: the names under which it answers; None: any.
         collection: where corrections are kept; None: they are not.
+        allow_urls: whether images are fetched from the public internet.
     """
+    fetcher = Fetcher(limit=limits.size, seconds=limits.seconds) if allow_urls else None
     batcher = Batcher(limits.waiting)
     measures = Measures(lambda: champion.predictor, lambda: batcher.waiting)
 
@@ -75,7 +90,7 @@ def create_app(
         watcher.cancel()
 
     app = FastAPI(title="Hotdog", version="1", docs_url=None, redoc_url=None, lifespan=running)
-    app.state.service = Service(champion, limits, batcher, measures, collection)
+    app.state.service = Service(champion, limits, batcher, measures, collection, fetcher)
     app.include_router(routes)
     if collection:
         app.include_router(corrections)
@@ -83,7 +98,7 @@ def create_app(
     app.add_middleware(BoundedBodies, limits=limits)
     app.add_middleware(Guard, names=names)
     app.add_middleware(Measured, measures=measures)
-    complete_document(app, lambda: champion.predictor.classes)
+    complete_document(app, lambda: champion.predictor.classes, allow_urls)
     return app
 
 
@@ -104,7 +119,10 @@ async def predict(
     request: Request, service: Shared, evidence: Annotated[bool, Query(description="say where it looked")] = False
 ) -> Response:
     """Class and probabilities of one or several images; if one of them cannot be decoded, none is answered."""
-    uploads = await receive_images(request, service.limits)
+    if service.fetcher and media_type(request) == "application/json":
+        uploads = [await _fetch(service.fetcher, await receive_address(request))]
+    else:
+        uploads = await receive_images(request, service.limits)
     predictor = service.champion.predictor
     answers = await _answers(service, predictor, uploads)
     for answer in answers:
@@ -113,6 +131,17 @@ async def predict(
     side = _side(predictor) if evidence else None
     results = [_result(upload.name, answer, side) for upload, answer in zip(uploads, answers, strict=True)]
     return JSONResponse({"version": predictor.version.name, "results": results})
+
+
+async def _fetch(fetcher: Fetcher, address: str) -> Upload:
+    name = printable(address)
+    try:
+        data = await fetcher.fetch(address)
+    except AddressError as error:
+        raise HTTPException(422, f"{name} cannot be fetched: {error}.") from error
+    if data is None:
+        raise HTTPException(429, "Too many addresses are being fetched; try again in a second.", BUSY)
+    return Upload(name, data)
 
 
 async def _answers(service: Service, predictor: Predictor, uploads: list[Upload]) -> list[Answer]:

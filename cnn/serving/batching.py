@@ -83,13 +83,15 @@ class Batcher:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Answer for as long as the block lasts."""
-        with ThreadPoolExecutor(physical_cores(), "decode") as self._decoders:
-            tasks = [asyncio.create_task(self._run()) for _ in range(1)]
+        with (
+            ThreadPoolExecutor(physical_cores(), "decode") as self._decoders,
+            ThreadPoolExecutor(1, "answer") as self._answerer,
+        ):
+            task = asyncio.create_task(self._run())
             try:
                 yield
             finally:
-                for task in tasks:
-                    task.cancel()
+                task.cancel()
 
     async def _run(self) -> None:
         while True:
@@ -100,8 +102,9 @@ class Batcher:
                 await self._answer(predictor, list(jobs))
 
     async def _answer(self, predictor: Predictor, jobs: list[_Job]) -> None:
+        loop, views = asyncio.get_running_loop(), [job.view for job in jobs]
         try:
-            answers = await asyncio.to_thread(lambda: list(predictor.answer(job.view for job in jobs)))
+            answers = await loop.run_in_executor(self._answerer, lambda: list(predictor.answer(views)))
         except Exception as error:
             for job in jobs:
                 job.answer.set_exception(error)

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from cnn.serving.messages import Problem
+from cnn.serving.messages import Address, Problem
 
 _FORM = "multipart/form-data"
 _IMAGE = {"type": "string", "format": "binary"}
@@ -24,9 +24,15 @@ IMAGES = {
 CORRECTION = {_FORM: _form(image=_IMAGE, label={"type": "string"})}
 
 
-def complete_document(app: FastAPI, classes: Callable[[], Sequence[str]]) -> None:
-    """Have the document of an application define problems, and name the classes that a correction may say."""
+def complete_document(app: FastAPI, classes: Callable[[], Sequence[str]], fetches: bool) -> None:
+    """Have the document of an application define problems, and name the classes that a correction may say.
+
+    With ``fetches`` an image may also be given by its address.
+    """
     document = app.openapi()
+    if fetches:
+        body = document["paths"]["/predict"]["post"]["requestBody"]
+        body["content"] = body["content"] | {"application/json": {"schema": Address.model_json_schema()}}
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     correction = document["paths"].get("/corrections")
 

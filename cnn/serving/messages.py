@@ -11,6 +11,12 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Address(_Message):
+    """Where an image is."""
+
+    url: str = Field(pattern="^https?://", max_length=2000)
+
+
 class Problem(_Message):
     """Why a request was not answered (RFC 9457)."""
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from cnn.support.text import printable
 
@@ -38,6 +39,7 @@ def handle_problems(app: FastAPI) -> None:
     """Answer every error of the application with problem JSON."""
     app.add_exception_handler(HTTPException, _of_status)
     app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(ClientDisconnect, _of_nobody)
     app.add_exception_handler(Exception, _of_mistake)
 
 
@@ -53,6 +55,10 @@ async def _of_validation(request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"][1:]) or "the body"
     return problem(422, printable(f"{name}: {first['msg']}."))
+
+
+async def _of_nobody(request: Request, error: Exception) -> JSONResponse:
+    return problem(400, "The connection ended before the request did.")  # for the measures: nobody reads it
 
 
 async def _of_mistake(request: Request, error: Exception) -> JSONResponse:

@@ -14,7 +14,7 @@ from cnn.support.errors import UserError
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each damaged form
 
-#: What was accepted has so many seconds to be answered once the server is told to stop.
+#: What was accepted has so many seconds to be answered once the server has to stop.
 _GRACE = 60
 
 
@@ -34,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: FastAPI, listener: socket.socket, seconds: float) -> None:
-    """Answer until SIGINT or SIGTERM; what was accepted by then is answered.
+    """Answer until SIGINT or SIGTERM, and then what was accepted by then.
 
     Args:
         seconds: in which the headers of a request have to be received.
@@ -50,7 +50,10 @@ def serve(app: FastAPI, listener: socket.socket, seconds: float) -> None:
 
 
 class _ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that ends a connection whose next headers take too long; uvicorn waits for them without an end."""
+    """HTTP/1.1 that ends a connection whose headers, or whose body once it was refused, take too long to arrive.
+
+    uvicorn waits for them without an end.
+    """
 
     header_seconds = 30.0
     _cut: asyncio.TimerHandle | None = None
@@ -61,7 +64,9 @@ class _ImpatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        is_waiting = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        begun = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        answered = self.conn.their_state is h11.SEND_BODY and self.cycle and self.cycle.response_complete
+        is_waiting = begun or answered
         if self._cut and not is_waiting:
             self._cut.cancel()
             self._cut = None

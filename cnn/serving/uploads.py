@@ -4,12 +4,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pydantic import ValidationError
 from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cnn.serving.messages import Address
 from cnn.support.text import printable
 
 _FORM = "multipart/form-data"
@@ -97,8 +99,8 @@ async def receive_form(request: Request, limits: Limits, *texts: str) -> tuple[l
         HTTPException: 415, it is no form; 413, it holds too many files; 400, it is damaged; 422, it holds something
             else.
     """
-    if _media_type(request) != _FORM:
-        raise HTTPException(415, f"Expected {_FORM}, found {printable(_media_type(request)) or 'no content type'}.")
+    if media_type(request) != _FORM:
+        raise HTTPException(415, f"Expected {_FORM}, found {printable(media_type(request)) or 'no content type'}.")
     parser = MultiPartParser(
         request.headers,
         request.stream(),
@@ -128,7 +130,7 @@ async def receive_images(request: Request, limits: Limits) -> list[Upload]:
     Raises:
         HTTPException: as `receive_form`; 422, there is none.
     """
-    kind = _media_type(request)
+    kind = media_type(request)
     if kind == _FORM:
         return (await receive_form(request, limits))[0]
     if not kind.startswith("image/") and kind != "application/octet-stream":
@@ -140,5 +142,18 @@ async def receive_images(request: Request, limits: Limits) -> list[Upload]:
     return [Upload("", data)]
 
 
-def _media_type(request: Request) -> str:
+async def receive_address(request: Request) -> str:
+    """The address of an image, of a body ``{"url": …}``.
+
+    Raises:
+        HTTPException: 422, it is something else.
+    """
+    try:
+        return Address.model_validate_json(await request.body()).url
+    except ValidationError as error:
+        raise HTTPException(422, 'Expected {"url": "https://…"}, found something else.') from error
+
+
+def media_type(request: Request) -> str:
+    """The content type of a request, without parameters; empty: it has none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()

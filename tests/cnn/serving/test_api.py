@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from stub_predictor import application, champion, client_of, encoded
 
+from cnn.serving import addresses
 from cnn.serving.app import create_app
 from cnn.serving.messages import Predictions, Problem, Readiness, Version
 from cnn.serving.uploads import Limits
@@ -195,3 +196,29 @@ def test_the_document_describes_every_status_that_was_seen(client: TestClient) -
         assert list(described[status]["content"]) == ["application/problem+json"]
     assert "/corrections" not in document["paths"]
     assert client.get("/docs").status_code == client.get("/redoc").status_code == 404  # they would load from elsewhere
+
+
+# ---- addresses
+
+
+def test_an_address_is_fetched_if_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "fetch", lambda *_, **__: encoded())
+    with client_of(create_app(champion(tmp_path), LIMITS, allow_urls=True)) as client:
+        (found,) = client.post("/predict", json={"url": "https://example.org/a.png"}).json()["results"]
+        assert (found["image"], found["class"]) == ("https://example.org/a.png", "hot_dog")
+        assert "application/json" in client.get("/openapi.json").text
+        bodies: tuple[object, ...] = (
+            {"url": "file:///etc/passwd"},
+            {"url": 1},
+            {},
+            [],
+            {"url": "http://a.b/", "more": 1},
+        )
+        for body in bodies:
+            problem(client.post("/predict", json=body), 422)
+
+
+def test_a_private_address_is_not(tmp_path: Path) -> None:
+    with client_of(create_app(champion(tmp_path), LIMITS, allow_urls=True)) as client:
+        for place in ("http://127.0.0.1/", "http://localhost/", "http://[::ffff:10.0.0.1]/", "http://169.254.169.254/"):
+            assert "no public address" in problem(client.post("/predict", json={"url": place}), 422)

@@ -61,6 +61,7 @@ def test_it_answers_as_the_predictor_does(server: str, explained: Path) -> None:
         (result,) = found["results"]
         assert result["probabilities"] == pytest.approx(expected.by_class, abs=1e-6)
         assert (result["class"], result["novel"]) == (expected.label, expected.novel)
+        assert expected.evidence is not None
         assert np.allclose(result["evidence"]["values"], expected.evidence, atol=1e-4)
 
 
