@@ -37,7 +37,7 @@ def _at_least_one(text: str) -> int:
 
 def _run(given: argparse.Namespace) -> None:
     from cnn.serving.app import create_app  # as FastAPI takes half a second
-    from cnn.serving.collection import Collection, require_folder_names
+    from cnn.serving.collection import Collection
     from cnn.serving.current import CurrentChampion
     from cnn.serving.guard import names_of
     from cnn.serving.server import listen, serve
@@ -47,10 +47,7 @@ def _run(given: argparse.Namespace) -> None:
         raise UserError(f"--max-waiting {given.max_waiting}: expected --max-images ({given.max_images}) or more.")
     limits = Limits(given.max_mib << 20, given.max_images, given.max_seconds, given.max_waiting)
     champion = CurrentChampion(partial(Predictor.champion, given.models, given.name))
-    collection = None
-    if given.collect:
-        require_folder_names(champion.predictor.classes)
-        collection = Collection(given.collect)
+    collection = Collection(given.collect, champion.predictor.classes) if given.collect else None
     listener = listen(given.host, given.port)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     host, port = listener.getsockname()[:2]

@@ -1,5 +1,6 @@
 """Collection: corrected images, kept in a folder that a training can read."""
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -19,12 +20,14 @@ class CollectionFull(Exception):
 class Collection:
     """A folder with a folder for each class, in which corrected images are kept."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
         """Keep corrections in ``folder``, which is made if need be.
 
         Raises:
-            UserError: it cannot be written to.
+            UserError: it cannot be written to, or a class cannot be the name of a folder.
         """
+        for label in itertools.filterfalse(is_folder_name, classes):
+            raise UserError(f"class {label!r}: it cannot be the name of a folder, so nothing can be collected.")
         require_writable(folder, "collect")
         self._folder, self._lock = folder, threading.Lock()
 
@@ -40,7 +43,7 @@ class Collection:
             CollectionFull: nothing more is kept.
             OSError: the file cannot be written.
         """
-        if label not in classes:
+        if label not in classes or not is_folder_name(label):
             raise ValueError(f"label {label}: expected one of {', '.join(classes)}")
         image_id, kept = normalise(image)
         pixels = decode(kept)
@@ -58,14 +61,10 @@ class Collection:
             raise CollectionFull(f"{len(sizes):,} images were collected and no more are kept")
 
 
-def require_folder_names(classes: tuple[str, ...]) -> None:
-    """Refuse classes that cannot be names of folders.
+def is_folder_name(label: str) -> bool:
+    """Whether a class can be the name of a folder.
 
-    Raises:
-        UserError: names one that cannot.
-
-    >>> require_folder_names(("hot_dog", "not_hot_dog"))
+    >>> is_folder_name("hot_dog"), is_folder_name("../hot_dog"), is_folder_name(".")
+    (True, False, False)
     """
-    for name in classes:
-        if name in ("", ".", "..") or "/" in name or "\0" in name or name.startswith("."):
-            raise UserError(f"class {name!r}: it cannot be the name of a folder, so nothing is collected.")
+    return bool(label) and not label.startswith(".") and "/" not in label and "\0" not in label

@@ -1,4 +1,4 @@
-"""The server: the application on a socket, until it is told to stop."""
+"""The server: the application on a socket, until it has to stop."""
 
 import asyncio
 import logging

@@ -15,7 +15,7 @@ from cnn.data.decoding import pixel_digest
 from cnn.data.preparation import prepare
 from cnn.data.sample import draw
 from cnn.serving import collection
-from cnn.serving.collection import Collection, require_folder_names
+from cnn.serving.collection import Collection
 from cnn.support.errors import UserError
 
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(tmp_path: Path, folder: Path) -> Iterator[TestClient]:
-    with client_of(application(tmp_path, collection=Collection(folder))) as found:
+    with client_of(application(tmp_path, collection=Collection(folder, CLASSES))) as found:
         yield found
 
 
@@ -92,8 +92,8 @@ def test_the_next_training_reads_it(client: TestClient, folder: Path, tmp_path: 
 def test_classes_that_are_no_folders_are_refused(tmp_path: Path) -> None:
     for name in ("a/b", "..", ".hidden", ""):
         with pytest.raises(UserError, match="cannot be the name of a folder"):
-            require_folder_names((name, "b"))
+            Collection(tmp_path / "new", (name, "b"))
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match=r"collect .*: cannot be written"):
-        Collection(tmp_path / "file")
+        Collection(tmp_path / "file", CLASSES)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
