@@ -1,6 +1,5 @@
 """Collection: corrected images, kept in a folder that a training can read."""
 
-import itertools
 import threading
 from pathlib import Path
 
@@ -26,8 +25,8 @@ class Collection:
         Raises:
             UserError: it cannot be written to, or a class cannot be the name of a folder.
         """
-        for label in itertools.filterfalse(is_folder_name, classes):
-            raise UserError(f"class {label!r}: it cannot be the name of a folder, so nothing can be collected.")
+        if wrong := [label for label in classes if not is_folder_name(label)]:
+            raise UserError(f"class {wrong[0]!r}: it cannot be the name of a folder, so nothing can be collected.")
         require_writable(folder, "collect")
         self._folder, self._lock = folder, threading.Lock()
 

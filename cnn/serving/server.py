@@ -5,7 +5,6 @@ import logging
 import socket
 from typing import Any
 
-import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -64,16 +63,17 @@ class _ImpatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        begun = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
-        answered = self.conn.their_state is h11.SEND_BODY and self.cycle and self.cycle.response_complete
-        is_waiting = begun or answered
-        if self._cut and not is_waiting:
-            self._cut.cancel()
-            self._cut = None
-        elif is_waiting and not self._cut:
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if is_answering:
+            self._stay()
+        elif self._cut is None:
             self._cut = self.loop.call_later(self.header_seconds, self.transport.abort)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def _stay(self) -> None:
         if self._cut:
             self._cut.cancel()
+            self._cut = None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._stay()
         super().connection_lost(error)

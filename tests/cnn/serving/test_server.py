@@ -82,6 +82,17 @@ def test_headers_that_do_not_end_are_cut_off(server: str, sent: bytes) -> None:
             assert connection.recv(1) == b""
 
 
+def test_a_body_that_was_refused_is_not_awaited_for_long(server: str) -> None:
+    host, port = server.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000000\r\n\r\n")
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 415 ")
+        with pytest.raises(OSError):
+            while True:
+                connection.sendall(b"a")
+                time.sleep(0.05)
+
+
 def test_what_was_accepted_is_answered_before_the_end(explained: Path) -> None:
     with served(explained) as (address, process):
         statuses = []
