@@ -103,11 +103,15 @@ class Batcher:
 
     async def _answer(self, predictor: Predictor, jobs: list[_Job]) -> None:
         loop, views = asyncio.get_running_loop(), [job.view for job in jobs]
+        answers: Sequence[Answer | Exception]
         try:
             answers = await loop.run_in_executor(self._answerer, lambda: list(predictor.answer(views)))
         except Exception as error:
-            for job in jobs:
-                job.answer.set_exception(error)
-        else:
-            for job, answer in zip(jobs, answers, strict=True):
+            answers = [error] * len(jobs)
+        for job, answer in zip(jobs, answers, strict=True):
+            if job.answer.done():  # its request was given up
+                continue
+            if isinstance(answer, Exception):
+                job.answer.set_exception(answer)
+            else:
                 job.answer.set_result(answer)

@@ -70,6 +70,20 @@ def test_what_fails_fails_alone() -> None:
     assert batcher.waiting == 0
 
 
+def test_a_request_that_is_given_up_stops_nobody() -> None:
+    ready = threading.Event()
+
+    async def run() -> list[Answer]:
+        async with (batcher := Batcher(10)).running():
+            given_up = asyncio.create_task(batcher.answer(stub(before=lambda: bool(ready.wait(10))), [encoded()]))
+            await asyncio.sleep(0.2)
+            given_up.cancel()
+            ready.set()
+            return await asyncio.wait_for(batcher.answer(stub(), [encoded()]), 10)
+
+    assert len(asyncio.run(run())) == 1
+
+
 def test_too_many_are_refused_and_none_is_kept_waiting() -> None:
     batcher = Batcher(5)
     found = asyncio.run(answers_of(batcher, *[(stub(), [encoded()] * 2)] * 4))
