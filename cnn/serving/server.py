@@ -25,11 +25,12 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        listener = socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        raise UserError(
-            f"{host}:{port}: cannot listen there ({error.strerror}); name another --host or --port."
-        ) from error
+        sentence = f"{host}:{port}: cannot listen there ({error.strerror}); name another --host or --port."
+        raise UserError(sentence) from error
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; else some answers take 40 ms more
+    return listener
 
 
 def serve(app: FastAPI, listener: socket.socket, seconds: float) -> None:

@@ -23,6 +23,7 @@ from stub_predictor import encoded
 from cnn.__main__ import main
 from cnn.publication.champions import champion as champion_of
 from cnn.serving.predictor import Predictor
+from cnn.serving.server import listen
 from cnn.support.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -116,6 +117,13 @@ def test_what_was_accepted_is_answered_before_the_end(explained: Path) -> None:
         asked.join(30)
         assert statuses == [200]
         assert process.wait(30) in (0, -signal.SIGTERM)
+
+
+def test_answers_are_sent_at_once() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_mistakes_are_told_in_a_sentence(explained: Path, tmp_path: Path) -> None:
