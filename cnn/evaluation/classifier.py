@@ -19,15 +19,6 @@ if TYPE_CHECKING:  # a published version answers where neither MXNet nor pydanti
     from cnn.training.checkpoints import Checkpoint
 
 
-def open_image(data: bytes) -> Image.Image:
-    """An encoded image as the training data has it: upright RGB, shorter side at most 512 px.
-
-    Raises:
-        NotAnImageError: the bytes cannot be decoded.
-    """
-    return keep_decoded(data)
-
-
 class Network(Protocol):
     """What a classifier asks: a `Runner` of a network that is `answering`, or the `Session` of its ONNX file."""
 
@@ -93,6 +84,6 @@ class Classifier:
             NotAnImageError: the file's bytes cannot be decoded.
             OSError: it is no file, too large a one, or cannot be read.
         """
-        opened = image if isinstance(image, Image.Image) else open_image(read_file(Path(image), MAX_BYTES))
+        opened = image if isinstance(image, Image.Image) else keep_decoded(read_file(Path(image), MAX_BYTES))
         (probabilities,) = self.predict([center_view(opened, self.preprocessing)])
         return dict(zip(self.classes, map(float, probabilities), strict=True))

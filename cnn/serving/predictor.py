@@ -7,8 +7,8 @@ from typing import Self
 from PIL import Image
 
 from cnn.data.decoding import MAX_BYTES
-from cnn.data.images import center_view
-from cnn.evaluation.classifier import Answer, open_image
+from cnn.data.images import center_view, keep_decoded
+from cnn.evaluation.answers import Answer
 from cnn.networks.sessions import Provider
 from cnn.publication.champions import find_champion
 from cnn.publication.versions import open_classifier, verified
@@ -51,7 +51,7 @@ class Predictor:
         Raises:
             NotAnImageError: the bytes cannot be decoded.
         """
-        opened = image if isinstance(image, Image.Image) else open_image(image)
+        opened = image if isinstance(image, Image.Image) else keep_decoded(image)
         return center_view(opened, self._classifier.preprocessing)
 
     def answer(self, views: Iterable[Image.Image]) -> Iterator[Answer]:
