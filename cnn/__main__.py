@@ -1,22 +1,23 @@
 """Use what the pipeline published, check images, and tidy up: python -m cnn classify|audit|models|serve|clean …."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
-from cnn.commands import audit, classify, clean, models, serve
 from cnn.support.commandline import run
 from cnn.support.errors import UserError
 
-_COMMANDS = {"classify": classify, "audit": audit, "models": models, "clean": clean, "serve": serve}
+#: Modules of `cnn.commands`.
+_COMMANDS = ("classify", "audit", "models", "serve", "clean")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
     """What the command line may say; the arguments that are files or addresses are taken as they are."""
     found = argparse.ArgumentParser("python -m cnn", description=__doc__, allow_abbrev=False)
-    commands = found.add_subparsers(metavar="|".join(_COMMANDS))
-    for command in _COMMANDS.values():
-        command.add(commands)
+    added = found.add_subparsers(metavar="|".join(_COMMANDS))
+    for command in commands:
+        importlib.import_module(f"cnn.commands.{command}").add(added)
     return found
 
 
@@ -27,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         UserError: none was given, or it cannot do what was asked.
         SystemExit: an unknown flag, or ``--help``.
     """
-    given = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    asked = [command for command in _COMMANDS if command in words[:1]]  # no other is imported, which takes time
+    given = parser(asked or _COMMANDS).parse_args(words)
     if not hasattr(given, "run"):
         raise UserError(f"expected a command, found none: python -m cnn {' or '.join(_COMMANDS)}.")
     given.run(given)

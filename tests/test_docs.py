@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 import cnn
 from cnn.__main__ import parser
-from cnn.support.commandline import flag
+from flows.commandline import flag
 from flows.settings import CifarSettings, HotdogSettings, ScoreSettings
 
 ROOT = Path(__file__).parents[1]

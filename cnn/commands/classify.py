@@ -13,7 +13,7 @@ from cnn.data.decoding import MAX_BYTES, NotAnImageError
 from cnn.data.images import keep_decoded
 from cnn.data.transfers import FAILURES, describe_failure, download, is_url
 from cnn.evaluation.answers import Answer
-from cnn.evaluation.plots import save_figure, seen_by_network
+from cnn.evaluation.figures import save_figure, seen_by_network
 from cnn.serving.predictor import Predictor
 from cnn.support.errors import UserError
 from cnn.support.files import read_file

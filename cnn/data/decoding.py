@@ -240,6 +240,15 @@ def orientation_of(image: Image.Image) -> object:
         return 1
 
 
+def is_upright(image: Image.Image) -> bool:
+    """Whether an image is shown as it is stored; so are those whose tag holds no orientation that there is.
+
+    >>> is_upright(Image.new("RGB", (2, 3)))
+    True
+    """
+    return orientation_of(image) not in _TURNS
+
+
 def pixel_digest(image: Image.Image) -> str:
     """SHA-256, in hex, of an image's size and pixels.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn.data.decoding import decode, decoded, is_one_colour, orientation_of, pixel_digest
+from cnn.data.decoding import decode, decoded, is_one_colour, is_upright, pixel_digest
 from cnn.data.similarity import DifferenceHash, difference_hash
 
 #: What the network takes: CROP × CROP px, cut from an image whose shorter side is SHORT_SIDE px.
@@ -154,4 +154,4 @@ def _is_plain(data: bytes) -> bool:
     with Image.open(io.BytesIO(data)) as image:
         is_rgb = image.mode == "RGB" and "transparency" not in image.info
         is_small = len(data) <= _KEPT_METADATA + _KEPT_BYTES_PER_PIXEL * image.width * image.height
-        return is_rgb and is_small and orientation_of(image) == 1 and image.format in ("JPEG", "PNG")
+        return is_rgb and is_small and is_upright(image) and image.format in ("JPEG", "PNG")

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from cnn.data.datasets import Dataset
-from cnn.evaluation.plots import comparison_curves, confusion_plot, image_grid, save_figure
+from cnn.evaluation.figures import save_figure
+from cnn.evaluation.plots import comparison_curves, confusion_plot, image_grid
 from cnn.evaluation.predictions import Predictions
 from cnn.evaluation.report import Captioned, Report, captioned, history_table, read_predictions
 from cnn.support.files import atomic_folder

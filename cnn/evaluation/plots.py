@@ -1,18 +1,16 @@
 """Plots: curves of a training, of a solved head, confusion matrices, image grids: figures without a screen."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from cnn.evaluation.lettering import draw_as_it_is, legible
+from cnn.evaluation.figures import new_figure
+from cnn.evaluation.lettering import legible
 from cnn.evaluation.outlook import Outlook
 from cnn.evaluation.predictions import Predictions
-from cnn.support.files import atomic_file
 from cnn.training.checkpoints import Epoch, Facts
 from cnn.training.metrics import Confusion, scores
 
@@ -20,32 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DOTS_PER_INCH = 110
-_NOTE_CHARACTERS_PER_INCH, _NOTE_INCHES_PER_LINE = 18, 0.15  # at 7 points
-
-
-def _figure(width: float, height: float) -> "Figure":
-    """An empty figure, in inches."""
-    from matplotlib.figure import Figure  # takes half a second, and a cached run draws nothing
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def save_figure(figure: "Figure", path: Path, notes: Sequence[str] = ()) -> None:
-    """Write a figure as PNG, with notes in small print below it."""
-    if notes:
-        characters = int(figure.get_figwidth() * _NOTE_CHARACTERS_PER_INCH)
-        lines = [line for note in notes for line in wrap(legible(note), characters)]
-        figure.set_figheight(figure.get_figheight() + _NOTE_INCHES_PER_LINE * len(lines))
-        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7)
-    draw_as_it_is(figure)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
-
 
 def epoch_curves(history: Sequence[Epoch], kept: int) -> "Figure":
     """Loss, accuracy and F1 over the epochs; a line marks the one that was kept."""
-    figure = _figure(10, 3.6)
+    figure = new_figure(10, 3.6)
     axes: list[Axes] = list(figure.subplots(1, 3))
     numbers = np.arange(len(history))
     for axis, name in zip(axes, ("loss", "accuracy", "f1"), strict=True):
@@ -72,7 +48,7 @@ def regularisation_path(path: Sequence[Facts], strength: float, positive: int | 
         path: a checkpoint's ``path``.
         positive: the class of F1; None: the mean over all.
     """
-    figure = _figure(8, 3.6)
+    figure = new_figure(8, 3.6)
     losses, f1 = figure.subplots(1, 2)
     tried, loss, error = (
         np.array([each[name] for each in path]) for name in ("strength", "log_loss", "log_loss_error")
@@ -94,7 +70,7 @@ def learning_curve(outlook: Outlook) -> "Figure":
 
     The law goes on to twice the images, its 95 % interval shaded.
     """
-    figure = _figure(6, 4.2)
+    figure = new_figure(6, 4.2)
     axis = figure.subplots()
     below, above = np.maximum(0, outlook.f1 - outlook.low), np.maximum(0, outlook.high - outlook.f1)
     axis.errorbar(outlook.sizes, outlook.f1, (below, above), fmt=".", capsize=3, label="cross-validated, 95 % interval")
@@ -121,7 +97,7 @@ def decision_curves(predictions: Predictions, classes: Sequence[str], positive: 
     from sklearn.calibration import calibration_curve
     from sklearn.metrics import precision_recall_curve, roc_curve
 
-    figure = _figure(11, 3.8)
+    figure = new_figure(11, 3.8)
     ranking, retrieval, reliability = figure.subplots(1, 3)
     predicted = predictions.predicted
     for number in range(len(classes)) if positive is None else [positive]:
@@ -156,7 +132,7 @@ def comparison_curves(histories: Mapping[str, Sequence[Epoch]]) -> "Figure":
     Args:
         histories: name → epochs, each with ``seconds``; ``train_loss`` may be missing before training.
     """
-    figure = _figure(12, 7.2)
+    figure = new_figure(12, 7.2)
     grid = figure.subplots(2, 2, sharex="col", sharey="row")
     for history in histories.values():
         times = (np.arange(len(history)), np.cumsum([epoch["seconds"] for epoch in history]))
@@ -179,7 +155,7 @@ def comparison_curves(histories: Mapping[str, Sequence[Epoch]]) -> "Figure":
 def confusion_plot(confusions: dict[str, Confusion], classes: Sequence[str]) -> "Figure":
     """One matrix per split, counts written into the cells; rows are the labels."""
     side = max(3.6, 0.7 * len(classes) + 2)
-    figure = _figure(side * len(confusions), side)
+    figure = new_figure(side * len(confusions), side)
     axes = np.atleast_1d(figure.subplots(1, len(confusions)))
     for axis, (split, confusion) in zip(axes, confusions.items(), strict=True):
         shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
@@ -197,7 +173,7 @@ def confusion_plot(confusions: dict[str, Confusion], classes: Sequence[str]) -> 
 def image_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> "Figure":
     """Images with captions, of a line or more each, one titled row each; rows may differ in length."""
     columns = max(1, *(len(row) for row in rows.values()))
-    figure = _figure(1.75 * columns, 2.25 * len(rows))
+    figure = new_figure(1.75 * columns, 2.25 * len(rows))
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (title, items) in zip(parts, rows.items(), strict=True):
         part.suptitle(legible(title), fontsize=10, x=0.01, ha="left")
@@ -206,38 +182,4 @@ def image_grid(rows: dict[str, list[tuple[Image.Image, str]]]) -> "Figure":
             if item:
                 axis.imshow(item[0])
                 axis.set_title("\n".join(map(legible, item[1].split("\n"))), fontsize=7)
-    return figure
-
-
-def with_evidence(crop: Image.Image, evidence: NDArray[np.float32]) -> Image.Image:
-    """An RGB crop in grey under what speaks for an answer (red) and against it (blue), by position, (height, width).
-
-    >>> with_evidence(Image.new("RGB", (8, 8)), np.ones((2, 2), np.float32)).size
-    (8, 8)
-    """
-    from matplotlib import colormaps
-
-    enlarged = Image.fromarray(evidence).resize(crop.size, Image.Resampling.BILINEAR)
-    most = float(np.abs(evidence).max()) or 1.0
-    shares = 0.5 + np.asarray(enlarged) / (2 * most)
-    colours = Image.fromarray(np.uint8(255 * colormaps["RdBu_r"](shares)[..., :3]))
-    return Image.blend(ImageOps.grayscale(crop).convert("RGB"), colours, 0.5)
-
-
-def seen_by_network(
-    image: Image.Image, crop: Image.Image, caption: str, evidence: NDArray[np.float32] | None = None
-) -> "Figure":
-    """The notebook's ``classify_hotdog`` plot: the image, and beside it what the network sees.
-
-    With ``evidence``, (height, width), a third part shows where it speaks for the answer, and where against.
-    """
-    shown = {"image": image, "what the network sees": crop}
-    if evidence is not None:
-        shown["red: for the answer, blue: against"] = with_evidence(crop, evidence)
-    figure = _figure(4 * len(shown), 4)
-    for axis, (title, pixels) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
-        axis.imshow(pixels)
-        axis.set_title(title, fontsize=9)
-        axis.axis("off")
-    figure.suptitle(legible(caption))
     return figure

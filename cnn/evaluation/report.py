@@ -17,6 +17,7 @@ from cnn.evaluation.answers import MOST_PROBABLE, UNCALIBRATED, Calibration
 from cnn.evaluation.calibration import calibrate, require_threshold
 from cnn.evaluation.classifier import Classifier
 from cnn.evaluation.embedded import learnt_images
+from cnn.evaluation.figures import save_figure
 from cnn.evaluation.findings import Findings, audit
 from cnn.evaluation.metrics import Metrics
 from cnn.evaluation.outlook import Outlook
@@ -27,7 +28,6 @@ from cnn.evaluation.plots import (
     image_grid,
     learning_curve,
     regularisation_path,
-    save_figure,
 )
 from cnn.evaluation.predictions import Predictions, load_predictions, predict_split, save_predictions
 from cnn.support.backend import CPU, Devices

@@ -13,9 +13,9 @@ from cnn.data.images import center_view
 from cnn.evaluation.audit import rank_labels, suspect_labels
 from cnn.evaluation.audit_page import groups_across, image_sections
 from cnn.evaluation.classifier import Classifier
+from cnn.evaluation.figures import with_evidence
 from cnn.evaluation.findings import class_notes
 from cnn.evaluation.pages import Card, embedded, render, thumbnail, thumbnails
-from cnn.evaluation.plots import with_evidence
 from cnn.evaluation.predictions import Predictions
 from cnn.evaluation.report import DUPLICATES_FILE, OUTLIERS_FILE, read_predictions
 from cnn.publication.contents import image_ids, unaltered_predictions

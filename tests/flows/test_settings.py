@@ -13,10 +13,10 @@ from prefect.utilities.schema_tools import validate
 from pydantic import ValidationError
 
 from cnn.support.backend import gpu_capabilities
-from cnn.support.commandline import parse
 from cnn.support.errors import UserError
 from cnn.support.text import printable
 from flows.cifar import CifarSettings, cifar
+from flows.commandline import parse
 from flows.hotdog import HotdogSettings, hotdog
 from flows.settings import FlowSettings, model_name
 

@@ -13,6 +13,7 @@ from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
 from PIL import Image
 
+from cnn.evaluation.figures import save_figure, seen_by_network
 from cnn.evaluation.lettering import legible
 from cnn.evaluation.outlook import Outlook
 from cnn.evaluation.plots import (
@@ -22,8 +23,6 @@ from cnn.evaluation.plots import (
     image_grid,
     learning_curve,
     regularisation_path,
-    save_figure,
-    seen_by_network,
 )
 
 HISTORY = [
