@@ -76,7 +76,7 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     },
     "evaluate": (
         evaluating.evaluate,
-        {"what": "classifier", **DONE, "positive": None, "threshold": "0.5", "store": STORE},
+        {"what": "classifier", **DONE, "positive": None, "threshold": "0.5", "inputs": FEATURES, "store": STORE},
     ),
     "compare": (
         evaluating.compare,
