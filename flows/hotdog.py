@@ -41,14 +41,12 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     checkpoint = training.train_stage(
         stage, inputs=inputs, dataset=dataset, weights=weights, positive=positive, seed=seed, **what
     )
-    report = evaluating.evaluate(
-        "classifier", checkpoint=checkpoint, dataset=dataset, inputs=inputs, **decision, **where
-    )
+    trained: dict[str, Any] = {"checkpoint": checkpoint, "dataset": dataset}
+    report = evaluating.evaluate("classifier", **trained, inputs=inputs, **decision, **where)
     version = publishing.publish(
         name=name,
-        checkpoint=checkpoint,
+        **trained,
         report=report,
-        dataset=dataset,
         lineage=publishing.trace(data, source, dataset, recipe, weights=weights, seed=seed, devices=devices),
         made_from={"data": source, "weights": weights},
         models=place.models,

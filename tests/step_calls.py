@@ -77,7 +77,10 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     },
     "evaluate": (
         evaluating.evaluate,
-        {"what": "classifier", **DONE, "devices": DEVICES, "positive": None, "threshold": "0.5", "store": STORE},
+        {
+            "what": "classifier", **DONE, "inputs": FEATURES, "devices": DEVICES, "positive": None,
+            "threshold": "0.5", "store": STORE,
+        },
     ),
     "compare": (
         evaluating.compare,

@@ -110,19 +110,30 @@ def evaluate(
     predictions = _predictions(trained, dataset, index, threshold, devices)
     outlook = Outlook.of(trained.learning_curve, index)
     figures = _figures(trained, outlook, predictions, dataset, index)
-    report = Report(
-        checkpoint=file_digest(checkpoint_file(checkpoint)),
+    report = _report(file_digest(checkpoint_file(checkpoint)), trained, predictions, dataset, index, outlook)
+    findings = audit(dataset, *learnt_images(dataset, trained, features)) if features else None
+    _save(folder, report, predictions, figures, dataset, trained.history, findings)
+    return report
+
+
+def _report(
+    digest: str,
+    trained: Checkpoint,
+    predictions: Mapping[str, Predictions],
+    dataset: Dataset,
+    positive: int | None,
+    outlook: Outlook | None,
+) -> Report:
+    return Report(
+        checkpoint=digest,
         parameters=sum(values.size for values in trained.parameters.values()),
-        positive=None if index is None else dataset.classes[index],
-        metrics={split: found.metrics(index) for split, found in predictions.items()},
+        positive=None if positive is None else dataset.classes[positive],
+        metrics={split: found.metrics(positive) for split, found in predictions.items()},
         confusion={split: found.confusion.tolist() for split, found in predictions.items()},
         caveats=dataset.caveats,
         outlook=outlook.sentence if outlook else "",
         calibration=next(iter(predictions.values())).calibration,
     )
-    findings = audit(dataset, *learnt_images(dataset, trained, features)) if features else None
-    _save(folder, report, predictions, figures, dataset, trained.history, findings)
-    return report
 
 
 def _save(

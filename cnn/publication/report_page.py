@@ -177,11 +177,11 @@ def _audited(folder: Path) -> Audited | None:
     for each in sections:
         cards = [replace(card, mark=title) for title, of_group in each.groups for card in of_group]
         findings.append(Finding(each.title, each.meaning, each.count, cards))
-    sentence = ", ".join(f"{each.count:,} {each.title.lower()}" for each in sections) or "nothing"
+    counts = [f"{each.title.lower()}: {each.count:,}" for each in sections]
     if len(duplicates):
         splits, classes = (groups_across(duplicates, column) for column in ("split", "label"))
-        sentence += f". Of the groups, {splits:,} in several splits and {classes:,} in several classes"
-    return Audited(f"Found: {sentence}.", findings)
+        counts[0] += f" (in several splits: {splits:,}, in several classes: {classes:,})"
+    return Audited(f"Found: {'; '.join(counts) or 'nothing'}.", findings)
 
 
 def _changes(manifest: Manifest, tested: Predictions, dataset: Dataset, best: Path | None) -> Changes:

@@ -51,6 +51,11 @@ def test_published_network_fits_the_model_zoo(published: Run, drawn: Path) -> No
             np.testing.assert_allclose(shares, [row["p(hotdog)"], row["p(not_hotdog)"]], atol=1e-3)
 
 
+def test_report_holds_an_audit(published: Run) -> None:
+    assert {"duplicates.parquet", "outliers.parquet"} <= Manifest.open(published.version).files.keys()
+    assert "Copies, outliers, flawed images" in (published.version / "report.html").read_text(encoding="utf-8")
+
+
 def test_classify_agrees_with_the_evaluation(
     published: Run, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,7 +88,7 @@ def test_adapters_and_support_change_no_key(code: Path, changed: Compute) -> Non
         (["data/sources/cifar"], {"open photos", "prepare"}),
         (["data/preparation"], {"prepare"}),
         (["training/augmentation"], FROM_SCRATCH),
-        (["training/features"], {"embed", "train head", "train output"}),
+        (["training/features"], {"embed", "train head", "train output", "evaluate"}),
         (["training/head"], {"train head", "train output"}),
         (["training/loop"], TRAININGS),
         (["training/scratch"], FROM_SCRATCH),

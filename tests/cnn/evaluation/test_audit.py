@@ -81,6 +81,22 @@ def test_near_duplicates_are_found_by_features_by_hash_and_by_id() -> None:
     assert cosines[[3, 7, 1400]].min() > 0.9 > np.delete(cosines, [3, 7, 1400]).max()
 
 
+def test_images_without_features_are_compared_by_hash_and_id_alone() -> None:
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(40, 16)).astype(np.float32), np.repeat([0, 1], 20)
+    hashes, ids = random_hashes(40, rng), [str(number) for number in range(40)]
+    features[5] = features[3]
+    hashes[30], ids[31] = hashes[10], ids[20]
+    known = np.arange(40) < 30
+    unknown = np.where(known[:, None], features, np.nan)
+    groups, cosines = duplicate_groups(unknown, hashes, ids)
+    members = [set(np.flatnonzero(groups == number)) for number in range(1, groups.max() + 1)]
+    assert members == [{3, 5}, {10, 30}, {20, 31}] and (np.isnan(cosines) == ~known).all()
+    scores = outlier_scores(unknown, labels)
+    assert not scores[~known].any()
+    np.testing.assert_allclose(scores[known], outlier_scores(features[known], labels[known]), atol=1e-6)
+
+
 def test_images_without_any_difference_are_one_group() -> None:
     hashes = random_hashes(1, np.random.default_rng(0)) * 5
     groups, _ = duplicate_groups(np.ones((5, 8), np.float32), hashes, list("abcde"))

@@ -1,16 +1,21 @@
 """The page of a version: self-contained, and what it shows is what the predictions and the champion say."""
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from candidates import Made, equal, hotdog, models, other, photos  # noqa: F401  (fixtures)
+from candidates import Made, equal, explained, hotdog, models, other, photos  # noqa: F401  (fixtures)
 
 from cnn.data.datasets import Dataset
 from cnn.evaluation.report import read_predictions
 from cnn.publication.manifest import Manifest
 from cnn.publication.records import REPORT_PAGE
+from cnn.publication.report_page import report_page
+from cnn.publication.versions import load_version
 
 CELL = re.compile(r'href="#(cell-\d+-\d+)">([\d,]+)<')
 
@@ -51,3 +56,45 @@ def test_cells_lead_to_their_images(pages: list[str], models: Path, drawn_datase
 def test_changes_are_told(pages: list[str]) -> None:
     assert "There was no champion before." in pages[0]
     assert re.search("Images since v0001: 0 new, 0 gone\\.", pages[1])
+
+
+@pytest.fixture
+def opposite(explained: Path, tmp_path: Path) -> Path:
+    """A copy of a version that explains itself, with the opposite predictions on test."""
+    folder = Path(shutil.copytree(explained / "food" / "v0001", tmp_path / "v0002"))
+    table = pq.read_table(folder / "predictions-test.parquet")
+    names = {"p(hotdog)": "p(not_hotdog)", "p(not_hotdog)": "p(hotdog)"}
+    pq.write_table(
+        table.rename_columns([names.get(each, each) for each in table.column_names]),
+        folder / "predictions-test.parquet",
+    )
+    return folder
+
+
+def page_of(version: Path, dataset: Dataset, best: Path) -> str:
+    return report_page(Manifest.open(version), version, dataset, load_version(best), best)
+
+
+def test_champion_and_version_are_shown_side_by_side(explained: Path, opposite: Path, drawn_dataset: Dataset) -> None:
+    best = explained / "food" / "v0001"
+    _, _, shown = page_of(opposite, drawn_dataset, best).partition("they differ in 8.")
+    pairs = shown.partition('<div class="cards pairs">')[2].partition("<h2>")[0]
+    assert pairs.count("<figure>") == 8 and pairs.count("<img") == 2 * 8
+    first, second = re.findall('<img src="([^"]*)"', pairs)[:2]
+    assert first == second  # the same network looks at the same places
+    assert "cards pairs" not in page_of(best, drawn_dataset, best)
+
+
+def test_findings_of_the_audit_are_shown(explained: Path, opposite: Path, drawn_dataset: Dataset) -> None:
+    best = explained / "food" / "v0001"
+    assert "Copies, outliers" not in page_of(opposite, drawn_dataset, best)
+    copies = [
+        {"group": 1, "file": f"{split}/hotdog/{name}.jpg", "split": split, "label": "hotdog"}
+        for split, name in (("train", "0000"), ("test", "0200"))
+    ]
+    dark = {"file": "train/hotdog/0001.jpg", "split": "train", "label": "hotdog", "reason": "dark", "value": 20.0}
+    pq.write_table(pa.Table.from_pylist(copies), opposite / "duplicates.parquet")
+    pq.write_table(pa.Table.from_pylist([dark]), opposite / "outliers.parquet")
+    page = page_of(opposite, drawn_dataset, best)
+    assert "Found: groups of near duplicates: 1 (in several splits: 1, in several classes: 0); dark: 1." in page
+    assert "Group 1, in splits test and train" in page and "hotdog, train, mean 20" in page
