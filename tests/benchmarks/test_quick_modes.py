@@ -117,6 +117,7 @@ def test_memory(capsys: pytest.CaptureFixture) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
 def test_serving(capsys: pytest.CaptureFixture) -> None:
     serving.main(["--quick"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
