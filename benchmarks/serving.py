@@ -39,8 +39,8 @@ from benchmarks.harness import describe_conditions, parse, working_folder
 from cnn.data.decoding import decode
 from cnn.data.images import center_view, to_tensor
 from cnn.publication.champions import find_champion
-from cnn.publication.exports import network_files
 from cnn.publication.manifest import Manifest
+from cnn.publication.records import network_files
 from cnn.serving.predictor import Predictor
 from cnn.serving.scoring import join_scores, save_scores, score
 from cnn.serving.shards import cut

@@ -1,14 +1,14 @@
-"""Use what the pipeline published, check images, and tidy up: python -m cnn classify|audit|models|clean …."""
+"""Use what the pipeline published, check images, and tidy up: python -m cnn classify|audit|models|serve|clean …."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from cnn.commands import audit, classify, clean, models
+from cnn.commands import audit, classify, clean, models, serve
 from cnn.support.commandline import run
 from cnn.support.errors import UserError
 
-_COMMANDS = {"classify": classify, "audit": audit, "models": models, "clean": clean}
+_COMMANDS = {"classify": classify, "audit": audit, "models": models, "clean": clean, "serve": serve}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -18,11 +18,12 @@ from pydantic.json_schema import GetJsonSchemaHandler, JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from cnn.data.datasets import Dataset
-from cnn.publication.versions import versions
+from cnn.publication.manifest import versions
 from cnn.serving.scoring import Summary
 from cnn.support.digests import remembered_digests
-from cnn.support.errors import UserError, describe_validation
+from cnn.support.errors import UserError
 from cnn.support.references import Reference
+from cnn.support.validation import describe_validation
 from flows import notifications, server
 from flows.outcomes import Ending, Outcome
 from flows.pages import show_failure, show_outcome, show_scores

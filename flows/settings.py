@@ -8,15 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from cnn.data.catalog import DATASETS
 from cnn.data.corrections import read_labels
-from cnn.evaluation.calibration import MOST_PROBABLE, Aim
+from cnn.evaluation.answers import MOST_PROBABLE
+from cnn.evaluation.calibration import Aim
 from cnn.networks.architectures import ARCHITECTURES, BACKBONES, ArchitectureName, BackboneName
 from cnn.publication.champions import find_champion
 from cnn.publication.gate import MARGIN, Promotion
 from cnn.serving.scoring import require_replaceable
 from cnn.support.backend import choose_devices
-from cnn.support.errors import UserError, describe_validation
+from cnn.support.errors import UserError
 from cnn.support.files import require_writable
 from cnn.support.places import LONGEST_NAME, GivenPath, NameOrPath
+from cnn.support.validation import describe_validation
 from cnn.training.hyperparameters import FromScratch, HeadStage, Recipe, Stage
 from cnn.training.recipes import RecipeName, cifar_recipe, hotdog_recipe
 from flows.outcomes import News

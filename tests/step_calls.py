@@ -43,7 +43,7 @@ SCRATCH: dict[str, Any] = {
     "pixels": reference("pixels"), "dataset": DATASET, "seed": 0, "store": STORE,
     "where": Placement(devices=DEVICES, together=False),
 }  # fmt: skip
-DONE: dict[str, Any] = {"checkpoint": reference("checkpoint"), "dataset": DATASET, "devices": DEVICES}
+DONE: dict[str, Any] = {"checkpoint": reference("checkpoint"), "dataset": DATASET}
 
 #: A call of each step of all flows, by its name: the task and its inputs.
 STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
@@ -77,7 +77,7 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     },
     "evaluate": (
         evaluating.evaluate,
-        {"what": "classifier", **DONE, "positive": None, "threshold": "0.5", "store": STORE},
+        {"what": "classifier", **DONE, "devices": DEVICES, "positive": None, "threshold": "0.5", "store": STORE},
     ),
     "compare": (
         evaluating.compare,

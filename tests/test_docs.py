@@ -24,7 +24,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "flows/cifar.py": CifarSettings,
     "flows/score.py": ScoreSettings,
 }
-COMMANDS = tuple(f"python -m cnn {name}" for name in ("classify", "clean", "audit", "models"))
+COMMANDS = tuple(f"python -m cnn {name}" for name in ("classify", "clean", "audit", "models", "serve"))
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

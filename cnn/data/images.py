@@ -1,12 +1,12 @@
 """From encoded bytes to what is kept of an image, and to what a network takes: shrinking, cropping, scaling."""
 
 import io
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 
 from cnn.data.decoding import decode, decoded, is_one_colour, orientation_of, pixel_digest
 from cnn.data.similarity import DifferenceHash, difference_hash
@@ -17,17 +17,16 @@ CROP, SHORT_SIDE = 224, 256
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class Preprocessing(BaseModel):
+@dataclass(frozen=True)
+class Preprocessing:
     """What a network takes: the middle ``crop`` × ``crop`` px of an image whose shorter side is ``short_side`` px.
 
     Values 0…1 are standardised with the ``mean`` and ``std`` of red, green and blue; or, if these are None, each image
     is stretched so that its least value becomes 0 and its greatest 1 (notebook, ``train_transformer``).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    short_side: int = Field(SHORT_SIDE, ge=1)
-    crop: int = Field(CROP, ge=1)
+    short_side: int = SHORT_SIDE
+    crop: int = CROP
     mean: tuple[float, float, float] | None = MEAN
     std: tuple[float, float, float] | None = STD
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnn.data.decoding import NotAnImageError
-from cnn.evaluation.classifier import Answer
+from cnn.evaluation.answers import Answer
 from cnn.serving.predictor import Predictor
 from cnn.serving.shards import Encoded
 from cnn.support.errors import UserError

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+from cnn.data.decoding import MAX_BYTES
 from cnn.data.sources.parquet import count_images, read_images
-from cnn.data.sources.source import MAX_BYTES, readable
+from cnn.data.sources.source import readable
 from cnn.data.sources.tree import is_image_name
 from cnn.data.sources.zips import ZipSource
 from cnn.support.digests import content_digest

@@ -1,17 +1,26 @@
 """Work on several threads with a bounded number of items in flight: memory does not grow with the data."""
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
-
-from cnn.support.backend import physical_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _THREADS = "ordered_map"  # how the names of its threads begin
+
+
+def physical_cores() -> int:
+    """Number of physical cores this process may run on, at least 1."""
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text(encoding="utf-8") if siblings.exists() else str(cpu))
+    return max(1, len(cores))
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 32) -> Iterator[Result]:

@@ -173,7 +173,7 @@ def variants(name: str, value: Any) -> Iterator[tuple[Any, bool]]:
     elif name == "mirror":
         yield "http://127.0.0.1/", False
     elif name == "preprocessing":
-        yield value.model_copy(update={"crop": 30}), True
+        yield dataclasses.replace(value, crop=30), True
     elif isinstance(value, Training):
         yield from ((value.replace(**{setting: other}), True) for setting, other in CHANGES.items())
     elif isinstance(value, HeadStage):

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from cnn.data.decoding import MAX_BYTES
 from cnn.data.sources.layout import Layout, LayoutError, SourceFile, read_layout
-from cnn.data.sources.source import MAX_BYTES, Source, SourceImage
+from cnn.data.sources.source import Source, SourceImage
 from cnn.data.sources.tree import is_image_name
 from cnn.support.errors import UserError
 from cnn.support.listing import list_files

@@ -13,9 +13,9 @@ from reprlib import repr as short_repr
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cnn.data.decoding import MAX_BYTES
 from cnn.data.sources.layout import SourceFile, in_reading_order, split_of
 from cnn.data.sources.source import (
-    MAX_BYTES,
     SPLITS,
     Source,
     SourceImage,

@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
+from cnn.data.decoding import MAX_BYTES
 from cnn.data.sources.folders import FolderSource
 from cnn.data.sources.layout import SourceFile
-from cnn.data.sources.source import MAX_BYTES, raise_if_from_system
+from cnn.data.sources.source import raise_if_from_system
 from cnn.support.errors import UserError
 from cnn.support.listing import is_visible
 from cnn.support.text import printable
