@@ -122,7 +122,7 @@ def test_serving(capsys: pytest.CaptureFixture) -> None:
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows[1:3]] == ["| this, without Prefect", "| this flow"] and {
         len(row) for row in rows
-    } == {4}
+    } == {5}
 
 
 @pytest.mark.slow
