@@ -5,8 +5,8 @@
 The champion scores all images below the folder; the others run the same network, or torchvision's SqueezeNet 1.1 with
 as many views of an image. Each takes its turn in every repeat; figures are medians (lowest to highest). The network
 alone runs --onnx, or else the champion's file, on arrays in memory; decoding alone ends with such an array. MXNet's
-records are packed beforehand, which is not counted. --quick: tiny drawn data, a network that learnt from it, and two
-repeats; the figures mean nothing.
+records are packed beforehand, which is not counted. --quick: tiny drawn data, a network that learnt from it, and one
+repeat; the figures mean nothing.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from flows.score import score as score_flow  # isort: skip  # before Prefect, which reads at its import what this sets
+from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
 import cnn
@@ -238,8 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--onnx", type=Path)
     parser.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--repeats", type=int, default=5)
-    options = parse(parser, arguments, ["data", "models"], repeats=2)
-    with working_folder(options, images=4) as folder, prefect_test_harness(server_startup_timeout=120):
+    options = parse(parser, arguments, ["data", "models"], repeats=1)
+    server = nullcontext() if PREFECT_API_URL.value() else prefect_test_harness(server_startup_timeout=120)
+    with working_folder(options, images=4) as folder, server:
         models = publish_quick(options, folder) if options.quick else options.models
         task = Task(find_champion(models.absolute(), options.name), options.data.absolute(), folder)
         measure = contestants(task, options.onnx, options.torch)

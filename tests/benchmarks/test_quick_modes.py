@@ -116,12 +116,13 @@ def test_memory(capsys: pytest.CaptureFixture) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
 def test_serving(capsys: pytest.CaptureFixture) -> None:
     serving.main(["--quick"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows[1:3]] == ["| this, without Prefect", "| this flow"] and {
         len(row) for row in rows
-    } == {4}
+    } == {5}
 
 
 @pytest.mark.slow

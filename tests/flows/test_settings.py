@@ -243,6 +243,10 @@ def test_help_needs_neither_server_nor_mxnet(program: list[str], words: list[str
         (["flows/hotdog.py", "--epochs", "0"], "error: --epochs 0: Input should be greater than or equal to 1"),
         (["flows/hotdog.py", "--weights", "nowhere"], "error: weights nowhere: there is no such file"),
         (["flows/cifar.py", "--side", "3"], "error: images of 3 × 3 px are too small for vgg"),
+        (
+            ["flows/score.py", "--input", "nowhere", "--output", "a"],
+            "error: input nowhere: there is no such file or folder",
+        ),
         (["-m", "cnn", "clean", "--store", "nowhere"], "error: store nowhere: there is no such folder"),
         (["-m", "cnn"], "error: expected a command, found none"),
     ],
