@@ -18,10 +18,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.harness import describe_conditions, parse, working_folder
-from cnn.commands.audit import Embedded
 from cnn.data.datasets import Dataset
 from cnn.data.preparation import prepare
 from cnn.evaluation.audit import rank_labels
+from cnn.evaluation.embedded import Embedded
 from cnn.support.commandline import run
 from cnn.training.checkpoints import pretrained
 from cnn.training.head import solve_head

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.harness import describe_conditions, parse, working_folder
-from cnn.commands.audit import Embedded
 from cnn.data.preparation import prepare
 from cnn.data.sample import write_sample
 from cnn.evaluation.drift import mean_distance
+from cnn.evaluation.embedded import Embedded
 from cnn.support.commandline import run
 from cnn.training.checkpoints import pretrained
 from cnn.training.novelty import Novelty, directions

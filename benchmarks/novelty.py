@@ -30,9 +30,8 @@ sys.path.insert(0, str(ROOT))
 
 import cnn
 from benchmarks.harness import describe_conditions, parse, working_folder
-from cnn.data.images import center_view, to_tensor
+from cnn.data.images import center_view, keep_decoded, to_tensor
 from cnn.data.sample import CLASSES, SIZE, draw
-from cnn.evaluation.classifier import open_image
 from cnn.networks.running import Runner
 from cnn.support.backend import CPU
 from cnn.support.commandline import run
@@ -96,7 +95,7 @@ def foreign(cifar: Path | None, count: int) -> Iterator[tuple[str, list[Image.Im
     faces = (255 * skimage.data.lfw_subset()[:count]).astype(np.uint8)
     yield "faces", [Image.fromarray(each).convert("RGB") for each in faces]
     files = sorted(Path(skimage.data.__file__).parent.glob("*.[pj][np]g"))[:count]
-    yield "scikit-image", [open_image(file.read_bytes()) for file in files]
+    yield "scikit-image", [keep_decoded(file.read_bytes()) for file in files]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,7 +14,7 @@ The names below are the map of the package; each is imported when it is first us
     evaluate             a saved checkpoint → metrics, predictions, figures         cnn.evaluation.report
     Lineage              where a model comes from                                   cnn.publication.manifest
     publish              a saved checkpoint and its report → a model version        cnn.publication.publishing
-    load_version         a model version → a classifier                             cnn.publication.versions
+    Predictor            a model version that answers, without MXNet                cnn.serving.predictor
 """
 
 import importlib

@@ -50,7 +50,6 @@ def cifar(settings: CifarSettings) -> runs.End:
         models=place.models,
         promote=settings.promote,
         margin=settings.margin,
-        devices=devices,
     )
     runs.require_no_failures(failures, version)
     return runs.end(outcomes.of_version(version, published), dataset)

@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from prefect import Flow
@@ -12,15 +14,15 @@ from flows.server import require_server
 from flows.settings import FlowSettings
 
 
-def run_flow(settings: type[FlowSettings], flow: Flow[..., Any]) -> None:
-    """Run a flow with settings from the command line and print the summary of the version it published."""
+def run_flow(settings: type[FlowSettings], flow: Flow[..., Any], describe: Callable[[Path], str] = summary) -> None:
+    """Run a flow with settings from the command line and describe what it gave: a published version, or a file."""
 
     def main() -> None:
         chosen = parse(settings)
         chosen.check()  # again in the flow, but here it need not wait for Prefect's server
         require_server()
         _exit_in_order()
-        print(summary(flow(**dict(chosen)).path))
+        print(describe(flow(**dict(chosen)).path))
 
     run(main)
 

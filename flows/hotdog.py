@@ -41,7 +41,9 @@ def hotdog(settings: HotdogSettings) -> runs.End:
     checkpoint = training.train_stage(
         stage, inputs=inputs, dataset=dataset, weights=weights, positive=positive, seed=seed, **what
     )
-    report = evaluating.evaluate("classifier", checkpoint=checkpoint, dataset=dataset, **decision, **where)
+    report = evaluating.evaluate(
+        "classifier", checkpoint=checkpoint, dataset=dataset, inputs=inputs, **decision, **where
+    )
     version = publishing.publish(
         name=name,
         checkpoint=checkpoint,
@@ -52,7 +54,6 @@ def hotdog(settings: HotdogSettings) -> runs.End:
         models=place.models,
         promote=settings.promote,
         margin=settings.margin,
-        devices=devices,
     )
     return runs.end(outcomes.of_version(version, published), dataset)
 

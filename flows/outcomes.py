@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from cnn.data.datasets import Dataset
+from cnn.publication.contents import new_images
 from cnn.publication.manifest import Manifest
 from cnn.publication.model_card import published_at
-from cnn.publication.versions import new_images
 from cnn.support.references import Reference
 
 
@@ -20,6 +20,7 @@ class Ending(StrEnum):
     UNCHANGED = "Unchanged"
     TOO_FEW_NEW = "Too few new images"
     SKIPPED = "Skipped"
+    SCORED = "Scored"
 
     @property
     def published(self) -> bool:

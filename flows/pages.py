@@ -11,7 +11,8 @@ from cnn.data.datasets import Dataset
 from cnn.publication.manifest import Manifest
 from cnn.publication.model_card import history_rows, markdown_table, metrics_rows
 from cnn.publication.publishing import MODEL_CARD_FILE
-from flows.outcomes import Outcome
+from cnn.serving.scoring import Summary
+from flows.outcomes import Ending, Outcome
 from tasks.steps import artifact_key
 
 #: Width of the UI's column of text, in px.
@@ -32,6 +33,16 @@ def show_outcome(outcome: Outcome, dataset: Dataset) -> None:
     parts += ["## Images this run looked at", markdown_table(_counts(dataset)), dataset.split_origin]
     _show(name, f"{name}: {outcome.ending}", parts)
     create_table_artifact(history_rows(version.parent), artifact_key(name, "history"), f"All versions of {name}.")
+
+
+def show_scores(summary: Summary, path: Path) -> None:
+    """Show what came of scoring images: how many of each class, and the first of those that could not be read."""
+    rows = [{"predicted": label, "images": f"{count:,}"} for label, count in summary.counts.items()]
+    parts = [summary.sentence, f"Scores: `{path}`", markdown_table(rows)]
+    if summary.problems:
+        reasons = [{"image": name, "problem": reason} for name, reason in summary.problems.items()]
+        parts += [f"## Unreadable: {summary.unreadable:,}", markdown_table(reasons)]
+    _show("score", f"score: {Ending.SCORED}", parts)
 
 
 def _counts(dataset: Dataset) -> list[dict[str, str]]:

@@ -18,18 +18,20 @@ from pydantic.json_schema import GetJsonSchemaHandler, JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from cnn.data.datasets import Dataset
-from cnn.publication.versions import versions
+from cnn.publication.manifest import versions
+from cnn.serving.scoring import Summary
 from cnn.support.digests import remembered_digests
-from cnn.support.errors import UserError, describe_validation
+from cnn.support.errors import UserError
 from cnn.support.references import Reference
+from cnn.support.validation import describe_validation
 from flows import notifications, server
 from flows.outcomes import Ending, Outcome
-from flows.pages import show_failure, show_outcome
-from flows.settings import MIRROR, FlowSettings, model_name
+from flows.pages import show_failure, show_outcome, show_scores
+from flows.settings import MIRROR, FlowSettings, TrainingSettings, model_name
 from tasks.steps import measured
 
 Settings = TypeVar("Settings", bound=FlowSettings)
-#: A flow's last state, whose data refers to a model version. Flows do not import Prefect before `tasks` has set it up.
+#: A flow's last state, whose data refers to what it made. Flows do not import Prefect before `tasks` has set it up.
 End = State[Reference]
 #: A flow's function: settings in, its last state out.
 Steps = Callable[[Settings], End]
@@ -77,7 +79,7 @@ def flow(settings: type[Settings]) -> Callable[[Steps[Settings]], Flow[..., Any]
                 with remembered_digests(validated.store / "digests.json"), measured():
                     return steps(validated)
             except UserError as error:
-                show_failure(error, _model_name(parameters))
+                show_failure(error, _page_name(parameters))
                 raise
 
         run.__signature__ = _flat(settings)  # type: ignore[attr-defined]
@@ -94,10 +96,12 @@ def _validated(settings: type[Settings], parameters: dict[str, Any]) -> Settings
         raise UserError(describe_validation(error)) from error
 
 
-def _model_name(parameters: dict[str, Any]) -> str:
-    """The model that a run is about, as far as its parameters say."""
-    data, name = parameters["data"], parameters["name"]
-    return name or (runtime.flow_run.flow_name or "" if data == "auto" else model_name(data, None))
+def _page_name(parameters: dict[str, Any]) -> str:
+    """The model that a run trains, as far as its parameters say; the flow's name if they do not, or it trains none."""
+    data, flow_name = parameters.get("data"), runtime.flow_run.flow_name or ""
+    if data is None:
+        return flow_name
+    return parameters["name"] or (flow_name if data == "auto" else model_name(data, None))
 
 
 def _run_name() -> str:
@@ -105,7 +109,8 @@ def _run_name() -> str:
     name = runtime.flow_run.name or ""
     if not _is_generated(name):
         return name
-    data = Path(runtime.flow_run.parameters["data"]).absolute().stem
+    parameters = runtime.flow_run.parameters
+    data = Path(parameters.get("data") or parameters["input"]).absolute().stem
     return f"{data}, {runtime.flow_run.scheduled_start_time.in_timezone('local'):%Y-%m-%d %H:%M}"
 
 
@@ -150,7 +155,7 @@ class Place:
         return name, list(versions(self.models / name))
 
 
-def begin(settings: FlowSettings) -> Place:
+def check(settings: FlowSettings) -> None:
     """Check the settings before any work.
 
     Raises:
@@ -158,6 +163,11 @@ def begin(settings: FlowSettings) -> Place:
     """
     settings.check()
     notifications.require_block(settings.notify)
+
+
+def begin(settings: TrainingSettings) -> Place:
+    """Check the settings before any work; raises as `check` does."""
+    check(settings)
     mirror = settings.mirror or os.environ.get(MIRROR)
     labels = Reference.to(settings.labels) if settings.labels else None
     return Place(settings.store.absolute(), settings.models.absolute(), mirror, labels)
@@ -177,3 +187,10 @@ def end(outcome: Outcome, dataset: Reference) -> State[Reference]:
     """A flow's last state, after its page was shown; the flow's caller gets a reference to the version."""
     show_outcome(outcome, Dataset.open(dataset.path))
     return Completed(name=outcome.ending, message=outcome.message, data=Reference.to(outcome.version))
+
+
+def end_scoring(scores: Reference) -> State[Reference]:
+    """As `end`, of a run that scored images; the flow's caller gets a reference to the file of scores."""
+    summary = Summary.of(scores.path)
+    show_scores(summary, scores.path)
+    return Completed(name=Ending.SCORED, message=summary.sentence, data=scores)

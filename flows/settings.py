@@ -8,25 +8,56 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from cnn.data.catalog import DATASETS
 from cnn.data.corrections import read_labels
-from cnn.evaluation.calibration import MOST_PROBABLE, Aim
+from cnn.evaluation.answers import MOST_PROBABLE
+from cnn.evaluation.calibration import Aim
 from cnn.networks.architectures import ARCHITECTURES, BACKBONES, ArchitectureName, BackboneName
+from cnn.publication.champions import find_champion
 from cnn.publication.gate import MARGIN, Promotion
+from cnn.serving.scoring import require_replaceable
 from cnn.support.backend import choose_devices
-from cnn.support.errors import UserError, describe_validation
+from cnn.support.errors import UserError
 from cnn.support.files import require_writable
 from cnn.support.places import LONGEST_NAME, GivenPath, NameOrPath
+from cnn.support.validation import describe_validation
 from cnn.training.hyperparameters import FromScratch, HeadStage, Recipe, Stage
 from cnn.training.recipes import RecipeName, cifar_recipe, hotdog_recipe
 from flows.outcomes import News
 from tasks.fetching import check_weights
 
 MIRROR = "HOTDOG_MIRROR"
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)]
 
 
 class FlowSettings(BaseModel):
-    """What all flows share; each flow says what its data may be, and its own settings follow."""
+    """What all flows share: where things are kept, which model is meant, and who is notified."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: GivenPath = Field(
+        Path(".cache"), description="folder for downloads, prepared data, features, checkpoints and scores"
+    )
+    models: GivenPath = Field(Path("artifacts"), description="folder for published model versions")
+    name: ModelName | None = Field(None, description="name of the model; default: from the data")
+    notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
+        None, description="Prefect notification block TYPE/NAME that gets a message when a run ends"
+    )
+    notify_about: News = Field(
+        "failures",
+        description="failures: failed, crashed and cancelled runs; changes: new versions, too; everything: all runs",
+    )
+
+    def check(self) -> None:
+        """Refuse before any work what cannot work, such as a folder that cannot be written to.
+
+        Raises:
+            UserError: names the setting and what to do.
+        """
+        require_writable(self.store, "store")
+        require_writable(self.models, "models")
+
+
+class _Training(BaseModel):
+    """What flows that train share; each says what its data may be, and its own settings follow."""
 
     data: NameOrPath
     labels: GivenPath | None = Field(
@@ -39,13 +70,6 @@ class FlowSettings(BaseModel):
     mirror: NameOrPath | None = Field(
         None, description=f"folder or URL that is tried first for every download; or environment variable {MIRROR}"
     )
-    store: GivenPath = Field(
-        Path(".cache"), description="folder for downloads, prepared data, features and checkpoints"
-    )
-    models: GivenPath = Field(Path("artifacts"), description="folder for published model versions")
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)] | None = Field(
-        None, description="name of the model; default: from the data"
-    )
     seed: int = Field(0, ge=0, lt=2**31, description="random seed")
     min_new: int = Field(
         0, ge=0, description="train only if so many images are new since the last version; 0: whatever has changed"
@@ -56,13 +80,6 @@ class FlowSettings(BaseModel):
         "says so; always: without a comparison; never: only by hand",
     )
     margin: float = Field(MARGIN, ge=0, le=1, description="of not-worse: how far below 0 that interval may reach")
-    notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
-        None, description="Prefect notification block TYPE/NAME that gets a message when a run ends"
-    )
-    notify_about: News = Field(
-        "failures",
-        description="failures: failed, crashed and cancelled runs; changes: new versions, too; everything: all runs",
-    )
 
     @model_validator(mode="after")
     def _check_recipe(self) -> Self:
@@ -80,20 +97,19 @@ class FlowSettings(BaseModel):
         """
         raise NotImplementedError
 
-    def check(self) -> None:
-        """Refuse before any work what cannot work: a GPU that cannot be used, a folder that cannot be written to.
 
-        Raises:
-            UserError: names the setting and what to do.
-        """
+class TrainingSettings(FlowSettings, _Training):
+    """The settings of a training, and then those of all flows: in this order they are in the help and in the form."""
+
+    def check(self) -> None:
+        """Refuse also a GPU that cannot be used, and a table of labels that cannot be read."""
         choose_devices(self.device)
-        require_writable(self.store, "store")
-        require_writable(self.models, "models")
+        super().check()
         if self.labels:
             read_labels(self.labels)
 
 
-class HotdogSettings(FlowSettings):
+class HotdogSettings(TrainingSettings):
     """Train an image classifier from photos by transfer learning, and publish it."""
 
     data: NameOrPath = Field(
@@ -148,7 +164,7 @@ class HotdogSettings(FlowSettings):
         check_weights(self.weights, self.backbone)
 
 
-class CifarSettings(FlowSettings):
+class CifarSettings(TrainingSettings):
     """Train several architectures from scratch on small images, compare them, and publish the best."""
 
     data: NameOrPath = Field(
@@ -171,6 +187,34 @@ class CifarSettings(FlowSettings):
         return {
             each: cifar_recipe(self.recipe, each, epochs=self.epochs, side=self.side) for each in self.architectures
         }
+
+
+class _Scoring(BaseModel):
+    """What is scored, to where."""
+
+    input: GivenPath = Field(
+        description="folder of images, .zip, .parquet (column image: struct<bytes, path>), or a text file with a path "
+        "in each line"
+    )
+    output: GivenPath = Field(description="Parquet file to write; scores of an earlier run are replaced")
+    shard_images: int = Field(
+        4000, ge=1, description="the most images that a killed run, or one image more, has to score again"
+    )
+
+
+class ScoreSettings(FlowSettings, _Scoring):
+    """Answer any number of images by the champion of a model, and write the answers as one Parquet file."""
+
+    name: ModelName | None = Field(None, description="name of the model; default: the only one, or hotdog")
+
+    def check(self) -> None:
+        """Refuse also an input that is not there, and an output that cannot be written or is something else."""
+        if not self.input.exists():
+            raise UserError(f"input {self.input}: there is no such file or folder; check the path.")
+        find_champion(self.models, self.name)
+        super().check()
+        require_writable(self.output.absolute().parent, "output")
+        require_replaceable(self.output, "output")
 
 
 def model_name(data: str, wanted: str | None) -> str:

@@ -18,6 +18,7 @@ from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
+from cnn.data.images import Preprocessing
 from cnn.networks.architectures import NetworkConfig, find_architecture
 from cnn.support.backend import Devices
 from cnn.support.files import text_digest
@@ -47,7 +48,7 @@ def identity(value: Any) -> str:
         return str(value)  # their kind and number: not which
     if isinstance(value, BaseModel):
         return value.model_dump_json()
-    if isinstance(value, str | int | float | Path | None):
+    if isinstance(value, str | int | float | Path | Preprocessing | None):
         return repr(value)
     raise TypeError(f"{value!r}: expected an input that a cache key can be made of, found {type(value).__name__}")
 

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from cnn.data.datasets import Dataset
-from cnn.evaluation.calibration import MOST_PROBABLE
+from cnn.evaluation.answers import MOST_PROBABLE
 from cnn.evaluation.comparison import compare as compare_reports
 from cnn.evaluation.report import evaluate as evaluate_checkpoint
 from cnn.support.backend import Devices
 from cnn.support.references import Reference
 from tasks.caching import own_folder
+from tasks.preparing import Features
 from tasks.steps import step
 
 
@@ -20,10 +21,11 @@ def evaluate(
     dataset: Reference,
     positive: str | None,
     threshold: str = MOST_PROBABLE,
+    inputs: Reference | None = None,
     devices: Devices,
     store: Path,
 ) -> Reference:
-    """Metrics, predictions and figures on validation and test, as a folder."""
+    """Metrics, predictions and figures on validation and test, and an audit if ``inputs`` are features, as a folder."""
     folder = own_folder(store, "reports")
     evaluate_checkpoint(
         checkpoint.path,
@@ -31,6 +33,7 @@ def evaluate(
         folder,
         positive=positive,
         threshold=threshold,
+        features=inputs.path if isinstance(inputs, Features) else None,
         devices=devices,
     )
     return Reference.to(folder)

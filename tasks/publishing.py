@@ -98,7 +98,6 @@ def publish(
     models: Path,
     promote: Promotion,
     margin: float,
-    devices: Devices,
 ) -> ModelVersion:
     """Write the next version of the model, make it the champion if the rule permits it."""
     version = publish_version(
@@ -110,7 +109,6 @@ def publish(
         models=models,
         promote=promote,
         margin=margin,
-        devices=devices,
         durations=durations(),
     )
     _declare_asset(version, made_from)

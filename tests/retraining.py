@@ -41,15 +41,6 @@ for name in ("connect", "connect_ex"):
     setattr(socket.socket, name, watched(getattr(socket.socket, name), lambda self, address: address[0]))
 """
 
-MAKE_BLOCK = """
-import sys
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
-
-text = {"text": "{{body}}"}
-block = CustomWebhookNotificationBlock(name="test", url=sys.argv[1], json_data=text, allow_private_urls=True)
-block.save("ops")
-"""
-
 
 @contextmanager
 def process(*command: str, environment: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
@@ -72,6 +63,7 @@ def process(*command: str, environment: dict[str, str], log: Path) -> Iterator["
 class Server:
     """A Prefect server of the test's own, and the parameters of its runs."""
 
+    api: str
     client: SyncPrefectClient
     environment: dict[str, str]
     folder: Path
@@ -126,7 +118,7 @@ def eventually(found: Any, seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
     while not (answer := found()):
         assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.5)
+        time.sleep(0.2)
     return answer
 
 
@@ -155,6 +147,7 @@ def server(tmp_path: Path, weights_file: Path) -> Iterator[Server]:
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",  # and not a minute
         "PREFECT_WORKER_QUERY_SECONDS": "1",  # and not ten
         "PREFECT_DEPLOYMENT_CONCURRENCY_SLOT_WAIT_SECONDS": "2",  # and not 30
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",  # and not ten
         "PWD": str(ROOT),
         "PYTHONPATH": str(tmp_path / "watch"),
         "CALLS_OUTSIDE": str(tmp_path / "calls"),
@@ -167,7 +160,7 @@ def server(tmp_path: Path, weights_file: Path) -> Iterator[Server]:
         SyncPrefectClient(api) as client,
     ):
         eventually(lambda: not client.api_healthcheck())
-        yield Server(client, environment, tmp_path)
+        yield Server(api, client, environment, tmp_path)
 
 
 @pytest.fixture

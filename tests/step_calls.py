@@ -1,4 +1,4 @@
-"""A call of each step of both flows, with inputs that need not exist."""
+"""A call of each step of all flows, with inputs that need not exist."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,12 @@ from prefect import Task
 from cnn.data.images import PHOTO
 from cnn.networks.architectures import PRETRAINED
 from cnn.publication.manifest import DataOrigin, Lineage
+from cnn.serving.shards import FileShard
 from cnn.support.backend import Devices
 from cnn.support.references import Reference
 from cnn.training.hyperparameters import ImageStage
 from cnn.training.recipes import cifar_recipe, hotdog_recipe
-from tasks import evaluating, fetching, preparing, publishing, training
+from tasks import evaluating, fetching, preparing, publishing, scoring, training
 from tasks.caching import Call
 from tasks.gpus import Placement
 
@@ -42,9 +43,9 @@ SCRATCH: dict[str, Any] = {
     "pixels": reference("pixels"), "dataset": DATASET, "seed": 0, "store": STORE,
     "where": Placement(devices=DEVICES, together=False),
 }  # fmt: skip
-DONE: dict[str, Any] = {"checkpoint": reference("checkpoint"), "dataset": DATASET, "devices": DEVICES}
+DONE: dict[str, Any] = {"checkpoint": reference("checkpoint"), "dataset": DATASET}
 
-#: A call of each step of both flows, by its name: the task and its inputs.
+#: A call of each step of all flows, by its name: the task and its inputs.
 STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     "draw sample": (fetching.draw_sample, {"seed": 0, "store": STORE}),
     "download photos": (fetching.download_data, {"name": "hotdog", "store": STORE, "mirror": None}),
@@ -76,7 +77,7 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     },
     "evaluate": (
         evaluating.evaluate,
-        {"what": "classifier", **DONE, "positive": None, "threshold": "0.5", "store": STORE},
+        {"what": "classifier", **DONE, "devices": DEVICES, "positive": None, "threshold": "0.5", "store": STORE},
     ),
     "compare": (
         evaluating.compare,
@@ -90,6 +91,14 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
             "margin": 0.01,
         },
     ),
+    "score": (
+        scoring.score_shard,
+        {
+            "shard": FileShard(source=Path("/photos"), names=("a.jpg",)), "version": reference("version"), "number": 1,
+            "count": 1, "store": STORE,
+        },
+    ),
+    "join scores": (scoring.join, {"parts": {"1": reference("part")}, "output": Path("/scores.parquet")}),
 }  # fmt: skip
 DOWNLOADS = {"download photos", "download weights"}
 FROM_SCRATCH = {"train alexnet", "train vgg", "train squeezenet"}

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from cnn.evaluation.classifier import Answer, open_image
+from cnn.data.images import keep_decoded
+from cnn.evaluation.answers import Answer
 from cnn.serving.app import create_app
 from cnn.serving.current import CurrentChampion
 from cnn.serving.predictor import Predictor
@@ -42,7 +43,7 @@ class StubPredictor:
         self.sure = 1 - 1 / (2 + int(version.name[1:]))
 
     def view(self, image: bytes | Image.Image) -> Image.Image:
-        return (open_image(image) if isinstance(image, bytes) else image).resize((2, 2))
+        return (keep_decoded(image) if isinstance(image, bytes) else image).resize((2, 2))
 
     def answer(self, views: Iterable[Image.Image]) -> Iterator[Answer]:
         self._before()

@@ -12,16 +12,17 @@ from pydantic import BaseModel
 import cnn
 from cnn.__main__ import parser
 from cnn.support.commandline import flag
-from flows.settings import CifarSettings, HotdogSettings
+from flows.settings import CifarSettings, HotdogSettings, ScoreSettings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = ("cnn", "tasks", "flows", "benchmarks", "docs", "tests")
 FORBIDDEN = ("picture", "aim:", "cannot be had")
-COMMAND = re.compile(r"(flows/(?:hotdog|cifar)\.py|python -m cnn \w+|benchmarks/\w+\.py)([^`;&#]*)")
+COMMAND = re.compile(r"(flows/(?:hotdog|cifar|score)\.py|python -m cnn \w+|benchmarks/\w+\.py)([^`;&#]*)")
 SETTINGS: dict[str, type[BaseModel]] = {
     "flows/hotdog.py": HotdogSettings,
     "flows/cifar.py": CifarSettings,
+    "flows/score.py": ScoreSettings,
 }
 COMMANDS = tuple(f"python -m cnn {name}" for name in ("classify", "clean", "audit", "models", "serve"))
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")

@@ -1,20 +1,16 @@
 """``python -m cnn audit``: wrong labels, near duplicates and flawed images among labelled images."""
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cnn.commands.arguments import Commands, add_command, as_path
 from cnn.data.catalog import WEIGHTS
-from cnn.data.datasets import Dataset
 from cnn.data.downloads import best_weights, fetch
 from cnn.data.preparation import prepare
 from cnn.evaluation.audit_page import audit_page
+from cnn.evaluation.embedded import Embedded, require_enough
 from cnn.evaluation.findings import Findings, audit, save_tables
 from cnn.publication.champions import find_champion, find_model
 from cnn.publication.inventory import find_version
@@ -24,14 +20,10 @@ from cnn.support.files import atomic_folder, require_writable
 from cnn.support.listing import mark_as_cache
 from cnn.support.store import DOWNLOADS
 from cnn.support.text import printable
-from cnn.training.checkpoints import Checkpoint, pretrained
-from cnn.training.features import FeatureStore, embed
-from cnn.training.head import solve_head
-from cnn.training.hyperparameters import HeadStage
+from cnn.training.checkpoints import pretrained
 
 _BACKBONE = "squeezenet1_1"
 _WEIGHTS = WEIGHTS[_BACKBONE]
-_STAGE = HeadStage()
 _PAGE = "audit.html"
 
 
@@ -112,7 +104,7 @@ def audit_images(
     start = pretrained(weights)
     with TemporaryDirectory(dir=output.parent) as temporary, atomic_folder(output, "refuse") as folder:
         dataset = prepare(data, Path(temporary) / "dataset", labels=labels)
-        _require_enough(dataset)
+        require_enough(dataset)
         embedded = Embedded.of(dataset, start, Path(temporary) / "features")
         findings = audit(dataset, embedded.features, embedded.judge())
         if against:
@@ -124,38 +116,3 @@ def audit_images(
         page = audit_page(findings, dataset, f"Audit of {printable(data.absolute().name)}")
         (folder / _PAGE).write_text(page, encoding="utf-8")
     return findings
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """The images of a dataset in the order of its splits: ids and labels (n,), features (n, channels)."""
-
-    ids: list[str]
-    labels: NDArray[np.int64]
-    features: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, dataset: Dataset, start: Checkpoint, folder: Path) -> Self:
-        """Embed all images with the network ``start``; ``folder``, which is made, keeps the features."""
-        found = [dataset.ids_and_labels(split) for split in dataset.splits]
-        ids, labels = [image_id for each, _ in found for image_id in each], np.concatenate([each for _, each in found])
-        folder.mkdir()
-        embed(dataset, start, folder, splits=dataset.splits)
-        return cls(ids, labels, FeatureStore(folder).load(ids))
-
-    def judge(self) -> NDArray[np.float64]:
-        """Probabilities (n, classes) of each image by a head that was solved without it and its copies."""
-        _, first, place = np.unique(self.ids, return_index=True, return_inverse=True)
-        return solve_head(self.features[first], self.labels[first], _STAGE).held_out[place]
-
-
-def _require_enough(dataset: Dataset) -> None:
-    """Refuse, before the images are embedded, a class that lacks an image for some fold."""
-    ids, labels = (np.concatenate(each) for each in zip(*map(dataset.ids_and_labels, dataset.splits), strict=True))
-    _, first = np.unique(ids, return_index=True)
-    for name, count in zip(dataset.classes, np.bincount(labels[first], minlength=len(dataset.classes)), strict=True):
-        if count < _STAGE.folds:
-            raise UserError(
-                f"class {name}: expected {_STAGE.folds} different images or more, found {count}: add some, as every "
-                "image is judged by a model that does not know it."
-            )

@@ -9,10 +9,10 @@ from pathlib import Path
 from PIL import Image
 
 from cnn.commands.arguments import Commands, add_command, add_model, as_path
-from cnn.data.decoding import NotAnImageError
-from cnn.data.sources.source import MAX_BYTES
+from cnn.data.decoding import MAX_BYTES, NotAnImageError
+from cnn.data.images import keep_decoded
 from cnn.data.transfers import FAILURES, describe_failure, download, is_url
-from cnn.evaluation.classifier import Answer, open_image
+from cnn.evaluation.answers import Answer
 from cnn.evaluation.plots import save_figure, seen_by_network
 from cnn.serving.predictor import Predictor
 from cnn.support.errors import UserError
@@ -81,7 +81,7 @@ def _open(place: _Place) -> tuple[str, Image.Image | None, str]:
             data = download(place.name, limit=MAX_BYTES, seconds=_SECONDS_PER_ADDRESS)
         else:
             data = read_file(Path(place.name), MAX_BYTES)
-        return place.name, open_image(data), ""
+        return place.name, keep_decoded(data), ""
     except NotAnImageError as error:
         return place.name, None, f"{place.name}: {error}; expected an image."
     except (OSError, *FAILURES) as error:

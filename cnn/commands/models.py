@@ -14,8 +14,9 @@ from cnn.commands.arguments import Commands, add_command, add_model
 from cnn.publication.champions import champion, find_model, former_champion, promote, published_models
 from cnn.publication.differences import compare_versions
 from cnn.publication.inventory import facts, find_version, problems, prunable, prune
+from cnn.publication.manifest import open_manifest
 from cnn.publication.model_card import history_rows
-from cnn.publication.versions import open_version, version_folders
+from cnn.publication.versions import version_folders
 from cnn.support.errors import UserError
 from cnn.support.files import folder_size, locked
 from cnn.support.text import printable
@@ -71,7 +72,7 @@ def _list(given: argparse.Namespace) -> None:
 def _show(given: argparse.Namespace) -> None:
     version = find_version(find_model(given.models, given.name), given.version)
     if given.json:
-        print(json.dumps(open_version(version).model_dump(mode="json"), indent=2))
+        print(json.dumps(open_manifest(version).model_dump(mode="json"), indent=2))
     else:
         _print([{version.name: title, "": text} for title, text in facts(version).items() if text], as_json=False)
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from cnn.data.sources.source import MAX_BYTES, Source, SourceImage, spell_class
+from cnn.data.decoding import MAX_BYTES
+from cnn.data.sources.source import Source, SourceImage, spell_class
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest, read_file
 from cnn.support.text import printable

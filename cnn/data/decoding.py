@@ -17,6 +17,8 @@ from PIL import ExifTags, Image, PngImagePlugin
 from cnn.data.formats import MAX_SCANS, has_too_many_scans, refused_kind
 from cnn.support.text import printable
 
+#: More than this many bytes of one image file are never read; a longer image is cut off, and so found damaged.
+MAX_BYTES = 1 << 27
 #: A larger image is refused before it is decoded, which takes 4 bytes per pixel or more.
 MAX_PIXELS = 100_000_000
 #: A JPEG of more than `MAX_PIXELS` is decoded at half its width and height; a still larger one is refused. Phones make

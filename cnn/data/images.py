@@ -1,14 +1,14 @@
 """From encoded bytes to what is kept of an image, and to what a network takes: shrinking, cropping, scaling."""
 
 import io
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 
-from cnn.data.decoding import decoded, is_one_colour, orientation_of, pixel_digest
+from cnn.data.decoding import decode, decoded, is_one_colour, orientation_of, pixel_digest
 from cnn.data.similarity import DifferenceHash, difference_hash
 
 #: What the network takes: CROP × CROP px, cut from an image whose shorter side is SHORT_SIDE px.
@@ -17,17 +17,16 @@ CROP, SHORT_SIDE = 224, 256
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class Preprocessing(BaseModel):
+@dataclass(frozen=True)
+class Preprocessing:
     """What a network takes: the middle ``crop`` × ``crop`` px of an image whose shorter side is ``short_side`` px.
 
     Values 0…1 are standardised with the ``mean`` and ``std`` of red, green and blue; or, if these are None, each image
     is stretched so that its least value becomes 0 and its greatest 1 (notebook, ``train_transformer``).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    short_side: int = Field(SHORT_SIDE, ge=1)
-    crop: int = Field(CROP, ge=1)
+    short_side: int = SHORT_SIDE
+    crop: int = CROP
     mean: tuple[float, float, float] | None = MEAN
     std: tuple[float, float, float] | None = STD
 
@@ -114,15 +113,34 @@ def keep(data: bytes) -> Kept:
     """
     with decoded(data) as image:
         image_id, one_colour = pixel_digest(image), is_one_colour(image)
-        if min(image.size) > KEPT_SHORT_SIDE:
-            image = resize_short(image, KEPT_SHORT_SIDE)
-        elif _is_plain(data):
-            return Kept(image_id, data, difference_hash(image), one_colour)
-        kept = io.BytesIO()
-        comment = image.info.get("comment", b"")
-        comment = (comment.encode() if isinstance(comment, str) else comment)[:_LONGEST_COMMENT]
-        image.save(kept, "JPEG", quality=95, subsampling=0, comment=comment)
-        return Kept(image_id, kept.getvalue(), difference_hash(image), one_colour)
+        kept, image = _shrunk(image, data)
+        return Kept(image_id, kept, difference_hash(image), one_colour)
+
+
+def keep_decoded(data: bytes) -> Image.Image:
+    """What is kept of an encoded image, decoded: as `decode` gives `keep`'s bytes, in less than half of the time.
+
+    Raises:
+        NotAnImageError, MemoryError, OSError: as `decode`.
+    """
+    with decoded(data) as image:
+        kept, _ = _shrunk(image, data)
+        if kept is data:
+            return image
+    return decode(kept)
+
+
+def _shrunk(image: Image.Image, data: bytes) -> tuple[bytes, Image.Image]:
+    """The bytes that are kept of a decoded image, and the image that they were made from; ``data`` if they may stay."""
+    if min(image.size) > KEPT_SHORT_SIDE:
+        image = resize_short(image, KEPT_SHORT_SIDE)
+    elif _is_plain(data):
+        return data, image
+    kept = io.BytesIO()
+    comment = image.info.get("comment", b"")
+    comment = (comment.encode() if isinstance(comment, str) else comment)[:_LONGEST_COMMENT]
+    image.save(kept, "JPEG", quality=95, subsampling=0, comment=comment)
+    return kept.getvalue(), image
 
 
 def normalise(data: bytes) -> tuple[str, bytes]:

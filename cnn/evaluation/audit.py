@@ -72,7 +72,8 @@ def duplicate_groups(
 
     Two images are in one group if their ids are the same, if `near_siblings` finds their hashes alike, or if the cosine
     of their standardised features, (n, channels), is `NEAR_COSINE` or more, of which each image counts the first; and
-    so are all that they lead to. The time grows with the square of n: 20,000 images take seconds.
+    so are all that they lead to. Of images whose features are nan only ids and hashes are compared, and the cosine is
+    nan. The time grows with the square of n: 20,000 images take seconds.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -94,7 +95,7 @@ def duplicate_groups(
     repeated = np.flatnonzero(np.bincount(component) > 1)
     groups = np.zeros(component.max(initial=-1) + 1, np.int64)
     groups[repeated] = np.arange(1, len(repeated) + 1)
-    return groups[component], nearest
+    return groups[component], np.where(_is_known(features), nearest, np.nan)
 
 
 def outlier_scores(features: Floats, labels: Indices) -> Floats:
@@ -102,15 +103,16 @@ def outlier_scores(features: Floats, labels: Indices) -> Floats:
 
     It is the logarithm of the mean distance to the ten nearest images of the class (Ramaswamy, Rastogi and Shim 2000,
     "Efficient algorithms for mining outliers from large data sets") between standardised features, (n, channels), less
-    its median in the class, in units of 1.4826 times the median absolute deviation.
+    its median in the class, in units of 1.4826 times the median absolute deviation. It is 0 where the features
+    are nan.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    values, scores = _standardise(features), np.zeros(len(labels))
+    values, scores, known = _standardise(features), np.zeros(len(labels)), _is_known(features)
     for number in np.unique(labels):
-        chosen = np.flatnonzero(labels == number)
+        chosen = np.flatnonzero((labels == number) & known)
         neighbours = min(_NEIGHBOURS, len(chosen) - 1)
-        if not neighbours:
+        if neighbours < 1:
             continue
         nearest = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(values[chosen])
         distances = nearest.kneighbors()[0].mean(1)  # without the image itself
@@ -122,10 +124,15 @@ def outlier_scores(features: Floats, labels: Indices) -> Floats:
 
 
 def _standardise(features: Floats) -> NDArray[np.float32]:
-    """Features (n, channels) with mean 0 and deviation 1 of each channel; 0 where all are the same."""
-    deviations = features.std(0)
-    scaled = (features - features.mean(0)) / np.where(deviations > 0, deviations, 1)
-    return scaled.astype(np.float32)
+    """Features (n, channels) with mean 0 and deviation 1 of each channel; 0 where all are the same, or nan."""
+    known = features[_is_known(features)]
+    deviations = known.std(0)
+    scaled = (features - known.mean(0)) / np.where(deviations > 0, deviations, 1)
+    return np.nan_to_num(scaled).astype(np.float32)
+
+
+def _is_known(features: Floats) -> NDArray[np.bool_]:
+    return ~np.isnan(features[:, 0])
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,7 @@ class Appearance:
 
     @classmethod
     def of(cls, image: Image.Image) -> "Appearance":
-        """The appearance of an RGB image.
+        """The appearance of an image, RGB or grey.
 
         >>> Appearance.of(Image.new("RGB", (300, 400), "white"))
         Appearance(brightness=255.0, contrast=0.0, sharpness=0.0, short_side=300)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from cnn.data.datasets import Dataset
 from cnn.evaluation.audit import BLURRED, BRIGHT, DARK, PLAIN, TINY
 from cnn.evaluation.findings import UNLIKE, Findings
@@ -52,20 +55,10 @@ class Section:
     groups: list[tuple[str, list[Card]]]
     table: str
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether fewer are shown than were found."""
-        return self.count > SHOWN
-
-    @classmethod
-    def of(cls, anchor: str, title: str, meaning: str, cards: list[Card], table: str) -> "Section":
-        """A section of one group, of which the first are shown."""
-        return cls(anchor, title, meaning, len(cards), [("", cards[:SHOWN])], table)
-
 
 def audit_page(findings: Findings, dataset: Dataset, title: str) -> str:
     """The findings as one self-contained HTML page, with thumbnails of the first of each kind."""
-    sections = [_suspects(findings), _copies(findings), *_outliers(findings)]
+    sections = [_suspects(findings), *image_sections(findings.duplicates, findings.outliers)]
     names = {card.name for section in sections for _, cards in section.groups for card in cards}
     counts = ", ".join(f"{sum(of_split.values()):,} for {split}" for split, of_split in dataset.counts.items())
     summary = f"{len(findings.labels):,} images ({counts}) of the classes {', '.join(dataset.classes)}."
@@ -74,20 +67,35 @@ def audit_page(findings: Findings, dataset: Dataset, title: str) -> str:
     return render("audit.html", title=title, summary=summary, notes=notes, sections=sections, images=images)
 
 
+def image_sections(duplicates: pa.Table, outliers: pa.Table, shown: int = SHOWN) -> list[Section]:
+    """Sections about copies, outliers and flawed images, from the tables of `Findings`; ``shown`` images of each."""
+    return [_copies(duplicates, shown), *_outliers(outliers, shown)]
+
+
+def groups_across(duplicates: pa.Table, column: str) -> int:
+    """How many groups of near duplicates have several splits (``split``) or classes (``label``) in them.
+
+    >>> groups_across(pa.table({"group": [1, 1, 2, 2], "label": ["cat", "dog", "cat", "cat"]}), "label")
+    1
+    """
+    groups = duplicates.group_by("group").aggregate([(column, "count_distinct", pc.CountOptions(mode="all"))])
+    return sum(count > 1 for count in groups[f"{column}_count_distinct"].to_pylist())
+
+
 def _suspects(findings: Findings) -> Section:
     cards = [
         Card(row["file"], f"{_described(row)}, {row['probability_of_label']:.1%}", f"{row['suggestion']}?")
         for row in findings.suspects.to_pylist()
     ]
-    return Section.of("labels", "Suspected wrong labels", _SUSPECTS, cards, "labels.csv")
+    return Section("labels", "Suspected wrong labels", _SUSPECTS, len(cards), [("", cards[:SHOWN])], "labels.csv")
 
 
-def _copies(findings: Findings) -> Section:
-    groups = [list(rows) for _, rows in groupby(findings.duplicates.to_pylist(), lambda row: row["group"])]
+def _copies(duplicates: pa.Table, most: int) -> Section:
+    groups = [list(rows) for _, rows in groupby(duplicates.to_pylist(), lambda row: row["group"])]
     groups.sort(key=lambda rows: [-len({row[what] for row in rows}) for what in ("label", "split")])
     shown = [
         (_group_title(rows), [Card(row["file"], _described(row)) for row in rows[:_SHOWN_OF_GROUP]])
-        for rows in groups[: SHOWN // 2]
+        for rows in groups[: most // 2]
     ]
     return Section("duplicates", "Groups of near duplicates", _COPIES, len(groups), shown, "duplicates.csv")
 
@@ -103,12 +111,13 @@ def _group_title(rows: list[dict[str, Any]]) -> str:
     return "".join([f"Group {rows[0]['group']}", *several])
 
 
-def _outliers(findings: Findings) -> Iterable[Section]:
-    rows = findings.outliers.to_pylist()
+def _outliers(outliers: pa.Table, most: int) -> Iterable[Section]:
+    rows = outliers.to_pylist()
     for reason, (title, meaning, unit) in _REASONS.items():
         cards = [Card(r["file"], f"{_described(r)}, {unit} {r['value']:.3g}") for r in rows if r["reason"] == reason]
         if cards:
-            yield Section.of(reason.replace(" ", "-"), title, meaning, cards, "outliers.csv")
+            shown = [("", cards[:most])]
+            yield Section(reason.replace(" ", "-"), title, meaning, len(cards), shown, "outliers.csv")
 
 
 def _described(row: dict[str, Any]) -> str:

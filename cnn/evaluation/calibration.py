@@ -1,12 +1,14 @@
-"""Calibration: probabilities that are as often right as they say, and the one from which on a class is predicted."""
+"""Calibrating: fitting the temperature, and choosing the threshold, on images that a network did not learn from."""
 
 import logging
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import StringConstraints
 
+from cnn.evaluation.answers import MOST_PROBABLE, Calibration
 from cnn.support.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -15,51 +17,7 @@ logger = logging.getLogger(__name__)
 Aim = Annotated[
     str, StringConstraints(pattern=r"^(f1|balanced|((precision|recall):)?0?\.\d*[1-9]\d*|(precision|recall):1)$")
 ]
-#: The aim by which the most probable class is predicted, however many there are.
-MOST_PROBABLE = "0.5"
 _LOG_TEMPERATURES = (-3.0, 3.0)
-
-
-class Calibration(BaseModel):
-    """How a network's probabilities become those of its answers, and which class these predict.
-
-    Attributes:
-        temperature: logits are divided by it before the softmax.
-        aim: what the threshold was chosen for.
-        positive: index of the class that is predicted from the threshold on.
-        threshold: probability 0…1 of that class, of two; None: the most probable class is predicted.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    temperature: float = Field(1.0, gt=0)
-    aim: str = MOST_PROBABLE
-    positive: int | None = None
-    threshold: float | None = None
-
-    def apply(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Calibrated probabilities (…, classes) from a network's.
-
-        >>> Calibration(temperature=2).apply(np.array([0.8, 0.2])).round(3)
-        array([0.667, 0.333])
-        """
-        powers = probabilities ** (1 / self.temperature)
-        return powers / powers.sum(-1, keepdims=True)
-
-    def decide(self, probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Index of the predicted class, (…,), from calibrated probabilities (…, classes).
-
-        >>> int(Calibration(positive=0, threshold=0.3).decide(np.array([0.4, 0.6])))
-        0
-        """
-        if self.positive is None or self.threshold is None:
-            return probabilities.argmax(-1)
-        reached = probabilities[..., self.positive].astype(np.float64) >= self.threshold
-        return np.where(reached, self.positive, 1 - self.positive)
-
-
-#: A network's own probabilities, of which the highest decides.
-UNCALIBRATED = Calibration()
 
 
 def require_threshold(aim: str, classes: int, positive: int | None) -> None:
@@ -94,7 +52,7 @@ def calibrate(
     if aim == MOST_PROBABLE or positive is None:
         return scaled
     threshold = choose_threshold(labels == positive, scaled.apply(probabilities)[:, positive], aim)
-    return scaled.model_copy(update={"positive": positive, "threshold": threshold})
+    return replace(scaled, positive=positive, threshold=threshold)
 
 
 def fit_temperature(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:

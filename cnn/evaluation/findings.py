@@ -40,10 +40,10 @@ class Findings:
     """What an audit found, as tables of an image a row.
 
     Attributes:
-        labels: all images, most suspicious first: file, split, label, suggestion (null unless the label is a suspect),
-            probability_of_label (0…1), rank (1, 2, …).
+        labels: all images that were judged, most suspicious first: file, split, label, suggestion (null unless the
+            label is a suspect), probability_of_label (0…1), rank (1, 2, …).
         duplicates: near and exact copies: group, file, split (null: left out for its copy), label, cosine (to the most
-            similar image).
+            similar image; null where there are no features).
         outliers: images unlike the others of their class (value: robust z-score), and flawed ones (value: as in
             `Appearance`): file, split, label, reason, value.
         notes: sentences about classes that are far smaller than the largest.
@@ -64,19 +64,25 @@ def audit(dataset: Dataset, features: NDArray[np.float32], probabilities: NDArra
     """Find what is wrong with a dataset.
 
     Args:
-        features: (n, channels), of all images in the order of the splits and their rows.
-        probabilities: (n, classes), of each by a head that was solved without it.
+        features: (n, channels), of all images in the order of the splits and their rows; nan: not embedded.
+        probabilities: (n, classes), of each by a head that was solved without it; nan: not judged.
     """
     rows = [row for split in dataset.splits for row in _facts(dataset, split)]
     labels = np.array([dataset.classes.index(row["label"]) for row in rows])
     looks = list(_looks(dataset, len(rows)))
-    small = small_classes(Counter(row["label"] for row in rows))
+    judged = np.flatnonzero(~np.isnan(probabilities[:, 0]))
     return Findings(
-        labels=_label_table(rows, dataset.classes, labels, probabilities),
+        labels=_label_table([rows[n] for n in judged], dataset.classes, labels[judged], probabilities[judged]),
         duplicates=_duplicate_table(dataset, rows, features, [each for each, _ in looks]),
         outliers=_outlier_table(rows, outlier_scores(features, labels), [each.flaws() for _, each in looks]),
-        notes=tuple(f"Class {name} has {count:,} images, {_SMALL}." for name, count in small.items()),
+        notes=class_notes(dataset),
     )
+
+
+def class_notes(dataset: Dataset) -> tuple[str, ...]:
+    """Sentences about classes that are far smaller than the largest."""
+    counts = sum((Counter(of_split) for of_split in dataset.counts.values()), Counter[str]())
+    return tuple(f"Class {name} has {count:,} images, {_SMALL}." for name, count in small_classes(counts).items())
 
 
 def _facts(dataset: Dataset, split: str) -> list[Facts]:
@@ -93,8 +99,8 @@ def _looks(dataset: Dataset, count: int) -> Iterable[tuple[DifferenceHash, Appea
 
 
 def _look(row: Row) -> tuple[DifferenceHash, Appearance]:
-    image = decode(row.data)
-    return difference_hash(image), Appearance.of(image)
+    grey = decode(row.data).convert("L")
+    return difference_hash(grey), Appearance.of(grey)
 
 
 # ---- tables
@@ -128,7 +134,11 @@ def _duplicate_table(
     rows, chosen = [*rows, *copies], [*range(len(rows)), *same]
     groups, cosines = duplicate_groups(features[chosen], [hashes[n] for n in chosen], [row["id"] for row in rows])
     order = [int(n) for n in np.argsort(groups, kind="stable") if groups[n]]
-    return pa.table({"group": groups[order], **_columns(rows, order), "cosine": cosines[order].astype(float).round(4)})
+    return pa.table({"group": groups[order], **_columns(rows, order), "cosine": _cosines(cosines[order])})
+
+
+def _cosines(values: NDArray[np.float32]) -> pa.Array:
+    return pa.array(values.astype(float).round(4), from_pandas=True)  # nan becomes null
 
 
 def _outlier_table(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
 from cnn.data.images import center_view
-from cnn.evaluation.calibration import UNCALIBRATED, Calibration
+from cnn.evaluation.answers import UNCALIBRATED, Calibration
 from cnn.evaluation.classifier import Classifier
 from cnn.evaluation.metrics import Answers, Metrics, measure
 from cnn.support.parallel import ordered_map

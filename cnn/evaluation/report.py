@@ -13,8 +13,11 @@ from pydantic import BaseModel, ConfigDict
 from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
 from cnn.data.images import Preprocessing, center_view
-from cnn.evaluation.calibration import MOST_PROBABLE, UNCALIBRATED, Calibration, calibrate, require_threshold
+from cnn.evaluation.answers import MOST_PROBABLE, UNCALIBRATED, Calibration
+from cnn.evaluation.calibration import calibrate, require_threshold
 from cnn.evaluation.classifier import Classifier
+from cnn.evaluation.embedded import learnt_images
+from cnn.evaluation.findings import Findings, audit
 from cnn.evaluation.metrics import Metrics
 from cnn.evaluation.outlook import Outlook
 from cnn.evaluation.plots import (
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METRICS_FILE, HISTORY_FILE = "metrics.json", "history.parquet"
+DUPLICATES_FILE, OUTLIERS_FILE = "duplicates.parquet", "outliers.parquet"
 #: What takes the place of the validation split if the head learnt from its images, too.
 CROSS_VALIDATION = "cross-validation"
 _EXAMPLES = 8
@@ -82,6 +86,7 @@ def evaluate(
     *,
     positive: str | None = None,
     threshold: str = MOST_PROBABLE,
+    features: Path | None = None,
     devices: Devices = CPU,
 ) -> Report:
     """Evaluate a saved checkpoint on validation and, once, on test, and fill ``folder`` with the report.
@@ -89,11 +94,13 @@ def evaluate(
     If its head learnt from validation images, too, ``cross-validation`` takes their place: predictions of all images
     but those of test by heads that were solved without the image. Temperature and threshold are chosen on those or, of
     a training by epochs, on validation. Writes ``metrics.json`` (`Report`), ``predictions-SPLIT.parquet`` and figures;
-    of a training by epochs ``history.parquet`` (an epoch a row).
+    of a training by epochs ``history.parquet`` (an epoch a row); with ``features``, what an audit finds beside labels:
+    ``duplicates.parquet`` and ``outliers.parquet`` (`cnn.evaluation.findings`).
 
     Args:
         positive: the class of precision, recall and F1; None: ``hotdog`` if there is one, else their mean.
         threshold: what the threshold on the probability of ``positive`` is chosen for (`calibration.Aim`).
+        features: the folder of those that the head was solved from.
 
     Raises:
         UserError: there is no class ``positive``, or the threshold needs one, or two classes.
@@ -113,7 +120,8 @@ def evaluate(
         outlook=outlook.sentence if outlook else "",
         calibration=next(iter(predictions.values())).calibration,
     )
-    _save(folder, report, predictions, figures, dataset, trained.history)
+    findings = audit(dataset, *learnt_images(dataset, trained, features)) if features else None
+    _save(folder, report, predictions, figures, dataset, trained.history, findings)
     return report
 
 
@@ -124,6 +132,7 @@ def _save(
     figures: "Mapping[str, Figure]",
     dataset: Dataset,
     history: Sequence[Epoch],
+    findings: Findings | None,
 ) -> None:
     with atomic_folder(folder) as temporary:
         (temporary / METRICS_FILE).write_text(report.model_dump_json(indent=2), encoding="utf-8")
@@ -133,6 +142,9 @@ def _save(
             save_figure(figure, temporary / f"{name}.png", dataset.caveats)
         if history:
             pq.write_table(history_table(history), temporary / HISTORY_FILE)
+        if findings:
+            pq.write_table(findings.duplicates, temporary / DUPLICATES_FILE)
+            pq.write_table(findings.outliers, temporary / OUTLIERS_FILE)
 
 
 def _figures(

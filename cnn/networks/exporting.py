@@ -1,7 +1,9 @@
 """Exporting a network as a graph: MXNet's symbol with its parameters, and ONNX."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +18,16 @@ def export_symbol(net: Network, folder: Path, name: str, side: int) -> tuple[Pat
     return folder / f"{name}-symbol.json", folder / f"{name}-0000.params"
 
 
-def export_onnx(net: Network, path: Path, side: int) -> None:
+def export_onnx(
+    net: Network, path: Path, side: int, names: Sequence[str] = (), properties: Mapping[str, str] | None = None
+) -> None:
     """Write a network as ONNX, which takes (n, 3, side, side) for any n; outputs are in the order of the network's.
 
     Its parameters are constants of the graph, so that onnxruntime can fold and arrange them.
+
+    Args:
+        names: of the outputs, as many as there are or more; none: MXNet's.
+        properties: written into the file's metadata.
     """
     import onnx  # slow
 
@@ -44,4 +52,15 @@ def export_onnx(net: Network, path: Path, side: int) -> None:
     model.graph.input.extend(inputs)
     model.graph.output.extend(outputs)
     model.graph.initializer.extend(tensor for name, tensor in constants.items() if name in used)
+    _rename(model.graph, dict(zip(order, names, strict=False)))
+    onnx.helper.set_model_props(model, dict(properties or {}))
     onnx.save(model, path)
+
+
+def _rename(graph: Any, names: Mapping[str, str]) -> None:
+    """Give values of an ONNX graph other names."""
+    for output in graph.output:
+        output.name = names.get(output.name, output.name)
+    for node in graph.node:
+        for values in (node.input, node.output):
+            values[:] = [names.get(name, name) for name in values]

@@ -4,19 +4,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.data.images import PHOTO
 from cnn.networks.architectures import NetworkConfig
 from cnn.networks.exporting import export_onnx
+from cnn.networks.sessions import PHOTOS_ON_GPU, Arrays, Session, at_once, joined, separated
 from cnn.support.backend import CPU, Devices, Network, mx, structural_parameters
-from cnn.support.parallel import in_groups, ordered_map
 
-#: So many photos are run at once on a GPU, and more of smaller images; more take memory and no less time.
-_PHOTOS_AT_ONCE, _IMAGES_AT_ONCE = 16, 256
 #: Values by structural name (``features.0.weight`` …).
 Parameters = Mapping[str, NDArray[np.float32]]
 
@@ -97,12 +94,10 @@ def compile_network(block: Network) -> Network:
     return block
 
 
-def run_batches(
-    block: Network, batches: Iterable[NDArray[np.float32]], devices: Devices = CPU
-) -> Iterator[NDArray[np.float32]]:
-    """Run a compiled block on batches (n, …) to (n, …), none larger than the first, split over the devices.
+def run_batches(block: Network, batches: Iterable[NDArray[np.float32]], devices: Devices = CPU) -> Iterator[Arrays]:
+    """The outputs, (n, …) each, of a compiled block for batches (n, …), none larger than the first.
 
-    While the devices work on one batch, the next is taken from ``batches``.
+    Each is split over the devices. While these work on one batch, the next is taken from ``batches``.
     """
     running: tuple[int, list[Any]] | None = None
     size = 0
@@ -119,8 +114,10 @@ def run_batches(
         yield _collect(*running)
 
 
-def _collect(count: int, outputs: Sequence[Any]) -> NDArray[np.float32]:
-    return np.concatenate([output.asnumpy() for output in outputs])[:count]
+def _collect(count: int, parts: Sequence[Any]) -> Arrays:
+    """Outputs that lie on several devices, as arrays."""
+    outputs = zip(*(part if isinstance(part, list | tuple) else [part] for part in parts), strict=True)
+    return tuple(np.concatenate([each.asnumpy() for each in output])[:count] for output in outputs)
 
 
 class Runner:
@@ -131,26 +128,13 @@ class Runner:
     """
 
     def __init__(self, net: Network, side: int, devices: Devices = CPU) -> None:
-        self._devices = devices
+        self._devices, self._side = devices, side
         if devices == CPU:
             with TemporaryDirectory() as folder:
                 export_onnx(net, path := Path(folder) / "network.onnx", side)
-                self._start(path, side)
+                self._session = Session(path)
         else:
-            self._net, self._at_once = compile_network(net), _photos(_PHOTOS_AT_ONCE, side)
-
-    @classmethod
-    def of_onnx(cls, path: Path, side: int) -> Self:
-        """The network of an ONNX file for images of ``side`` px, on the CPU; MXNet is not needed."""
-        runner = cls.__new__(cls)
-        runner._devices = CPU
-        runner._start(path, side)
-        return runner
-
-    def _start(self, path: Path, side: int) -> None:
-        session, self._at_once = _session(path), _photos(1, side)
-        name = session.get_inputs()[0].name
-        self._net = lambda images: session.run(None, {name: images})
+            self._net = compile_network(net)
 
     def __call__(self, inputs: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         """The outputs (k, …) for each of the inputs (k, 3, side, side), the first where there are several.
@@ -159,38 +143,12 @@ class Runner:
         """
         return (first for first, *_ in self.all_outputs(inputs))
 
-    def all_outputs(self, inputs: Iterable[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], ...]]:
-        """As `__call__`, but every output of a network that has several; these run on a CPU only."""
-        counts: deque[int] = deque()
-        batches = _joined(inputs, self._at_once, counts)
+    def all_outputs(self, inputs: Iterable[NDArray[np.float32]]) -> Iterator[Arrays]:
+        """As `__call__`, but every output of a network that has several."""
         if self._devices == CPU:
-            run = ordered_map(self._net, batches)
-        else:
-            run = ([outputs] for outputs in run_batches(self._net, batches, self._devices))
-        for outputs in run:
-            count = counts.popleft()
-            yield from zip(*(np.split(each, count) for each in outputs), strict=True)
-
-
-def _photos(count: int, side: int) -> int:
-    """How many images of ``side`` px have as many pixels as so many photos; one at least.
-
-    >>> _photos(16, 224), _photos(1, 32), _photos(1, 448)
-    (16, 49, 1)
-    """
-    return max(1, min(_IMAGES_AT_ONCE, count * PHOTO.crop**2 // side**2))
-
-
-def _joined(inputs: Iterable[NDArray[np.float32]], size: int, counts: "deque[int]") -> Iterator[NDArray[np.float32]]:
-    """Up to ``size`` inputs as one batch; how many it holds is appended to ``counts``."""
-    for group in in_groups(inputs, size):
-        counts.append(len(group))
-        yield np.concatenate(group)
-
-
-def _session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # each core has an image of its own
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            yield from self._session.all_outputs(inputs)
+            return
+        counts: deque[int] = deque()
+        batches = joined(inputs, at_once(PHOTOS_ON_GPU, self._side), counts)
+        for outputs in run_batches(self._net, batches, self._devices):
+            yield from separated(outputs, counts.popleft())

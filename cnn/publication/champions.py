@@ -5,10 +5,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cnn.publication.manifest import CHAMPION_FILE, MAX_BYTES, Champion, Manifest
-from cnn.publication.versions import can_answer, is_first, version_folders, version_number, versions
+from cnn.publication.records import CHAMPION_FILE, Champion, DamagedManifestError, read_manifest
+from cnn.publication.versions import can_answer, is_first, version_folders, version_number
 from cnn.support.errors import UserError
-from cnn.support.files import NO_FILE, atomic_file, read_file
+from cnn.support.files import NO_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def _entry(folder: Path) -> Champion | None:
     """What ``champion.json`` says, None if there is no such file; raises as `champion` does."""
     file = folder / CHAMPION_FILE
     try:
-        entry = Champion.model_validate_json(read_file(file, MAX_BYTES))
+        entry = Champion.read(folder)
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
@@ -53,19 +53,17 @@ def promote(version: Path, by: str = "", former: tuple[str, ...] | None = None) 
         by: who does it by hand; empty: the gate.
         former: names of the champions before it; None: those of the present champion, and that.
     """
-    manifest, before = Manifest.open(version), _readable_entry(version.parent)
+    facts, before = read_manifest(version), _readable_entry(version.parent)
     if former is None and before:
         former = before.former if before.version == version.name else (*before.former, before.version)
-    entry = Champion(
+    Champion(
         version=version.name,
-        metrics=manifest.metrics,
-        notes=manifest.lineage.notes,
-        since=datetime.now(UTC).isoformat(timespec="microseconds") if by else manifest.created,
+        metrics=facts["metrics"],
+        notes=tuple(facts["lineage"]["notes"]),
+        since=datetime.now(UTC).isoformat(timespec="microseconds") if by else facts["created"],
         by=by,
         former=former or (),
-    )
-    with atomic_file(version.parent / CHAMPION_FILE) as temporary:
-        temporary.write_text(entry.model_dump_json(indent=2), encoding="utf-8")
+    ).save(version.parent)
 
 
 def is_due(version: Path) -> bool:
@@ -74,11 +72,11 @@ def is_due(version: Path) -> bool:
     So it is if it has just been written, or if the process was killed before it could replace the champion. What was
     promoted by hand stays until something newer is published.
     """
-    manifest, entry = Manifest.open(version), _readable_entry(version.parent)
-    if not (manifest.promoted and entry):
-        return manifest.promoted
+    facts, entry = read_manifest(version), _readable_entry(version.parent)
+    if not (facts["promoted"] and entry):
+        return bool(facts["promoted"])
     newer = version_number(version) > version_number(version.parent / entry.version)
-    return newer and not (entry.by and manifest.created < entry.since)
+    return newer and not (entry.by and facts["created"] < entry.since)
 
 
 def former_champion(folder: Path) -> tuple[Path, tuple[str, ...]] | None:
@@ -90,7 +88,7 @@ def former_champion(folder: Path) -> tuple[Path, tuple[str, ...]] | None:
     if entry is None:
         return None
     present = version_number(folder / entry.version)
-    promoted = [path for path, manifest in versions(folder).items() if manifest.promoted]
+    promoted = _promoted(folder)
     names = entry.former or tuple(path.name for path in promoted if version_number(path) < present)
     for number in reversed(range(len(names))):
         if names[number] != entry.version and can_answer(folder / names[number]):
@@ -100,8 +98,17 @@ def former_champion(folder: Path) -> tuple[Path, tuple[str, ...]] | None:
 
 def newest_promoted(folder: Path) -> Path | None:
     """The newest version that was promoted and can still answer, None if there is none."""
-    promoted = [version for version, manifest in versions(folder).items() if manifest.promoted]
-    return next(filter(can_answer, reversed(promoted)), None)
+    return next(filter(can_answer, reversed(_promoted(folder))), None)
+
+
+def _promoted(folder: Path) -> list[Path]:
+    """The versions of a model that were promoted by the gate, oldest first, as far as their manifests can be read."""
+    found = []
+    for version in version_folders(folder):
+        with suppress(DamagedManifestError):
+            if read_manifest(version).get("promoted"):
+                found.append(version)
+    return found
 
 
 def standing_champion(folder: Path) -> Path | None:

@@ -8,8 +8,8 @@ import numpy as np
 from cnn.evaluation.paired import PairedComparison, compare_paired
 from cnn.evaluation.predictions import Predictions
 from cnn.evaluation.report import CROSS_VALIDATION, predictions_file
-from cnn.publication.manifest import Manifest
-from cnn.publication.versions import image_ids, open_version, unaltered_predictions
+from cnn.publication.contents import image_ids, unaltered_predictions
+from cnn.publication.manifest import Manifest, open_manifest
 from cnn.support.errors import UserError
 
 
@@ -31,7 +31,7 @@ def compare_versions(first: Path, second: Path) -> Differences:
     Raises:
         UserError: their classes are not the same, a file was altered, or there is no image to compare them on.
     """
-    one, other = open_version(first), open_version(second)
+    one, other = open_manifest(first), open_manifest(second)
     split = _common_split(one, other)
     known = set[str]() if split == CROSS_VALIDATION else _known(first, split) | _known(second, split)
     before, after = _read(first, split), _read(second, split).without(known)

@@ -11,9 +11,9 @@ from cnn.data.datasets import Dataset
 from cnn.evaluation.paired import PairedComparison, compare_paired
 from cnn.evaluation.predictions import Predictions, predict_split
 from cnn.evaluation.report import Report, read_predictions
-from cnn.publication.manifest import Judgement, Lineage, Manifest
-from cnn.publication.versions import image_ids, is_first, load_version, unaltered_predictions, versions
-from cnn.support.backend import CPU, Devices
+from cnn.publication.contents import image_ids, unaltered_predictions
+from cnn.publication.manifest import Judgement, Lineage, Manifest, versions
+from cnn.publication.versions import is_first, load_version
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 from cnn.training.checkpoints import checkpoint_file
@@ -99,7 +99,6 @@ def decide(
     best: Path | None,
     promote: Promotion = "not-worse",
     margin: float = MARGIN,
-    devices: Devices = CPU,
 ) -> Decision:
     """Whether a candidate may replace ``best``, the champion: only if the rule `permits` it on the same test images.
 
@@ -111,7 +110,7 @@ def decide(
         return Decision(True, "It was promoted without a comparison, as promote is set to always.")
     if best is None:
         return _without_champion(candidate, folder, promote)
-    decision = _compare(candidate, best, promote, margin, devices)
+    decision = _compare(candidate, best, promote, margin)
     former = Manifest.open(best).lineage.data.place
     if candidate.lineage.data.place in ("", former) or not former:
         return decision
@@ -134,7 +133,7 @@ def _without_champion(candidate: Candidate, folder: Path, promote: Promotion) ->
     )
 
 
-def _compare(candidate: Candidate, best: Path, promote: Promotion, margin: float, devices: Devices) -> Decision:
+def _compare(candidate: Candidate, best: Path, promote: Promotion, margin: float) -> Decision:
     manifest, dataset = Manifest.open(best), candidate.dataset
     if manifest.classes != dataset.classes:
         return Decision(False, f"The classes changed, so {best.name} cannot be compared: {_BY_HAND}")
@@ -146,7 +145,7 @@ def _compare(candidate: Candidate, best: Path, promote: Promotion, margin: float
     if not mine.ids:
         found = f"{best.name} was made from all of these {split} images, so it cannot be compared: {_BY_HAND}"
         return Decision(False, found)
-    theirs = _champions_answers(best, dataset, split, devices)
+    theirs = _champions_answers(best, dataset, split)
     positive = Report.open(candidate.report).positive
     paired = compare_paired(
         mine.labels,
@@ -160,12 +159,12 @@ def _compare(candidate: Candidate, best: Path, promote: Promotion, margin: float
     return Decision(permits(paired, promote, margin), describe(judgement), judgement)
 
 
-def _champions_answers(best: Path, dataset: Dataset, split: str, devices: Devices) -> dict[str, np.int64]:
+def _champions_answers(best: Path, dataset: Dataset, split: str) -> dict[str, np.int64]:
     """The champion's class for each image of a split, by id: as it was published or, for other images, answered now."""
     published = unaltered_predictions(best, split)
     found = _by_id(published) if published else {}
     if not found.keys() >= set(dataset.ids_and_labels(split)[0]):
-        found = _by_id(predict_split(load_version(best, devices), dataset, split))
+        found = _by_id(predict_split(load_version(best), dataset, split))
     return found
 
 

@@ -7,15 +7,10 @@ from shutil import rmtree
 from typing import Any
 
 from cnn.publication.champions import champion, former_champion, standing_champion
-from cnn.publication.manifest import MANIFEST_FILE, Manifest
+from cnn.publication.manifest import Manifest, open_manifest, versions
 from cnn.publication.model_card import published_at
-from cnn.publication.versions import (
-    altered_files,
-    answering_files,
-    open_version,
-    version_folders,
-    versions,
-)
+from cnn.publication.records import MANIFEST_FILE
+from cnn.publication.versions import Served, altered_files, version_folders
 from cnn.support.errors import UserError
 from cnn.support.files import abandoned, folder_size
 
@@ -42,11 +37,11 @@ def problems(version: Path) -> list[str]:
     return [
         *(
             f"{name} {'was altered' if (version / name).is_file() else 'is missing'}"
-            for name in altered_files(version, manifest)
+            for name in altered_files(version, manifest.files)
         ),
         *(
             f"{name} is not in the manifest"
-            for name in sorted({*answering_files(manifest)} - {*manifest.files} | unlisted)
+            for name in sorted({*Served.open(version).names} - {*manifest.files} | unlisted)
         ),
     ]
 
@@ -57,7 +52,7 @@ def facts(version: Path) -> dict[str, Any]:
     Raises:
         UserError: its manifest cannot be read.
     """
-    manifest = open_version(version)
+    manifest = open_manifest(version)
     data, weights, judgement = manifest.lineage.data, manifest.lineage.weights, manifest.judgement
     counts = (f"{split} {sum(of_class.values()):,}" for split, of_class in data.counts.items())
     return {

@@ -1,30 +1,25 @@
-"""Manifests: what a model version is and where it comes from, as ``manifest.json`` and ``champion.json`` say it."""
+"""Manifests: what a model version is and where it comes from, as its ``manifest.json`` says it."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from cnn.data.datasets import Dataset
-from cnn.evaluation.calibration import UNCALIBRATED, Calibration
+from cnn.evaluation.answers import UNCALIBRATED, Calibration
 from cnn.evaluation.metrics import Metrics
 from cnn.evaluation.paired import PairedComparison
 from cnn.networks.architectures import NetworkConfig
+from cnn.publication.records import CHECKSUM, MANIFEST_FILE, DamagedManifestError, content_checksum, read_manifest
+from cnn.publication.versions import not_whole, version_folders
 from cnn.support.backend import CPU, Devices
-from cnn.support.files import NO_FILE, read_file, text_digest
 from cnn.support.references import Reference
 from cnn.support.text import printable
 from cnn.training.hyperparameters import Recipe
 
-MANIFEST_FILE, CHAMPION_FILE, REPORT_PAGE = "manifest.json", "champion.json", "report.html"
-#: A larger file is neither a manifest nor a ``champion.json``.
-MAX_BYTES = 1 << 26
-_CHECKSUM = "checksum"
-
-
-class DamagedManifestError(ValueError):
-    """A ``manifest.json`` is not there, empty, cut off or altered: nothing that it says can be trusted."""
+logger = logging.getLogger(__name__)
 
 
 class _Record(BaseModel):
@@ -126,7 +121,8 @@ class Manifest(_Record):
 
     ``judgement`` is None if it was not compared with a champion; ``outlook`` says whether more images would help, if
     that is known; ``calibration`` makes its answers from the network's probabilities; ``durations`` are the seconds of
-    the steps that ran; ``files`` holds the SHA-256 of each of its files.
+    the steps that ran; ``differences`` are by how much the probabilities of its files differ from MXNet's at most, on
+    some images of its data; ``files`` holds the SHA-256 of each of its files.
     """
 
     name: str
@@ -145,6 +141,7 @@ class Manifest(_Record):
     calibration: Calibration = UNCALIBRATED
     lineage: Lineage
     durations: dict[str, float] = {}
+    differences: dict[str, float] = {}
     software: dict[str, str]
     files: dict[str, str] = {}
 
@@ -157,41 +154,35 @@ class Manifest(_Record):
             ValueError: it is of another release of this project.
             OSError: it cannot be read.
         """
-        try:
-            content = json.loads(read_file(version / MANIFEST_FILE, MAX_BYTES))
-            checksum = content.pop(_CHECKSUM, None)
-        except OSError as error:
-            if error.errno not in NO_FILE:
-                raise
-            raise DamagedManifestError(f"its {MANIFEST_FILE} is missing or no file") from error
-        except (ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise DamagedManifestError(f"its {MANIFEST_FILE} is damaged: it is not a JSON object") from error
-        is_earlier = checksum is None and "outlook" not in content  # the first releases wrote neither
-        if not is_earlier and checksum != _digest(content):
-            raise DamagedManifestError(f"its {MANIFEST_FILE} was altered: it does not match its checksum")
-        return cls.model_validate(content)
+        return cls.model_validate(read_manifest(version))
 
     def save(self, version: Path) -> None:
         """Write the manifest with its own checksum into a version's folder."""
         content = json.loads(self.model_dump_json())
-        text = json.dumps(content | {_CHECKSUM: _digest(content)}, indent=2, ensure_ascii=False)
+        text = json.dumps(content | {CHECKSUM: content_checksum(content)}, indent=2, ensure_ascii=False)
         (version / MANIFEST_FILE).write_text(text, encoding="utf-8")
 
 
-def _digest(content: dict[str, Any]) -> str:
-    """Digest of JSON, whatever its layout."""
-    return text_digest(json.dumps(content, sort_keys=True))
+def open_manifest(version: Path) -> Manifest:
+    """The manifest of a version that is to be used.
 
-
-class Champion(_Record):
-    """The published best: which version, its metrics, its notes, since when.
-
-    ``by`` is who promoted it by hand, empty if the gate did; ``former`` are the champions before it, the last one last.
+    Raises:
+        UserError: it cannot be read.
     """
+    try:
+        return Manifest.open(version)
+    except ValueError as error:
+        raise not_whole(version, error) from error
 
-    version: str
-    metrics: dict[str, Metrics]
-    notes: tuple[str, ...]
-    since: str
-    by: str = ""
-    former: tuple[str, ...] = ()
+
+def versions(folder: Path) -> dict[Path, Manifest]:
+    """The published versions of a model with their manifests, oldest first, but for those that cannot be read."""
+    found = {}
+    for path in version_folders(folder):
+        try:
+            found[path] = Manifest.open(path)
+        except DamagedManifestError as error:
+            logger.warning("%s: is left out, as %s", path, error)
+        except ValueError:
+            logger.warning("%s: is left out, as its manifest is of another release of this project", path)
+    return found

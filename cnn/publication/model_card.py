@@ -12,10 +12,9 @@ from cnn.evaluation.metrics import Metrics
 from cnn.evaluation.report import CROSS_VALIDATION
 from cnn.networks.architectures import PRETRAINED, NetworkConfig
 from cnn.publication.champions import champion
-from cnn.publication.exports import NOVELTY_FILE
-from cnn.publication.manifest import REPORT_PAGE, Lineage, Manifest
+from cnn.publication.manifest import Lineage, Manifest, versions
+from cnn.publication.records import NOVELTY_FILE, REPORT_PAGE
 from cnn.publication.snippets import snippets
-from cnn.publication.versions import versions
 from cnn.support.errors import UserError
 
 
@@ -184,7 +183,8 @@ def _usage(preprocessing: Preprocessing, mirrored_mean: bool, temperature: float
         )
     return f"""Input: the shorter side resized to {preprocessing.short_side} px, the middle {preprocessing.crop} × \
 {preprocessing.crop} px, RGB, {scaled}. Output: logits in the order of `classes.json`{mean_of}; \
-their softmax, after division by {temperature:g}, is the calibrated probability of each class."""
+their softmax, after division by {temperature:g}, is the calibrated probability of each class, \
+which the ONNX file gives."""
 
 
 def _use(manifest: Manifest) -> str:

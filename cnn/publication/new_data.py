@@ -15,7 +15,9 @@ from cnn.data.decoding import decode
 from cnn.data.images import center_view
 from cnn.evaluation.classifier import Classifier
 from cnn.evaluation.drift import Drift, look, mean_distance
-from cnn.publication.versions import IMAGES_FILE, image_ids, load_version
+from cnn.publication.contents import image_ids
+from cnn.publication.records import IMAGES_FILE
+from cnn.publication.versions import load_version
 from cnn.support.errors import UserError
 from cnn.support.parallel import ordered_map
 from cnn.support.progress import track

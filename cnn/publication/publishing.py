@@ -5,36 +5,34 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from cnn.data.datasets import Dataset
+from cnn.data.decoding import decode
 from cnn.evaluation.comparison import Comparison
 from cnn.evaluation.drift import look
 from cnn.evaluation.report import Report
+from cnn.publication.agreement import differences
 from cnn.publication.champions import is_due, restore_champion
 from cnn.publication.champions import promote as make_champion
 from cnn.publication.exports import export_network
 from cnn.publication.gate import MARGIN, Candidate, Decision, Promotion, decide, require_same_source
-from cnn.publication.manifest import REPORT_PAGE, Lineage, Manifest
+from cnn.publication.manifest import Lineage, Manifest, versions
 from cnn.publication.model_card import model_card
+from cnn.publication.records import IMAGES_FILE, REPORT_PAGE
 from cnn.publication.report_page import report_page
-from cnn.publication.versions import (
-    IMAGES_FILE,
-    is_intact,
-    next_version,
-    open_classifier,
-    set_aside_damaged,
-    versions,
-)
-from cnn.support.backend import CPU, Devices
+from cnn.publication.versions import Served, is_intact, next_version, open_classifier, set_aside_damaged
 from cnn.support.files import atomic_folder, file_digest, locked
 from cnn.support.parallel import ordered_map
 from cnn.training.checkpoints import checkpoint_file, load_checkpoint
 
 MODEL_CARD_FILE = "README.md"
+_COMPARED = 12  # images on which the files of a version are compared, or up to twice as many
 _SOFTWARE = (
     "mxnet",
     "mxnet-cu112",
@@ -58,7 +56,6 @@ def publish(
     models: Path,
     promote: Promotion = "not-worse",
     margin: float = MARGIN,
-    devices: Devices = CPU,
     durations: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a network as the next version of the model ``name`` and, if the rule permits it, make it the champion.
@@ -86,18 +83,16 @@ def publish(
     if Report.open(report).checkpoint != digest:
         raise ValueError(f"{report}: is a report of another checkpoint than {checkpoint}")
     with locked(models / name):  # another run may have another candidate
-        return _publish(candidate, digest, models / name, promote, margin, devices)
+        return _publish(candidate, digest, models / name, promote, margin)
 
 
-def _publish(
-    candidate: Candidate, digest: str, folder: Path, promote: Promotion, margin: float, devices: Devices
-) -> Path:
+def _publish(candidate: Candidate, digest: str, folder: Path, promote: Promotion, margin: float) -> Path:
     set_aside_damaged(folder)
     best = restore_champion(folder)
     version = _published_before(candidate, digest, folder, promote, margin)
     if version is None:
         require_same_source(candidate.dataset, candidate.lineage.data.place, best, promote)
-        decision = decide(candidate, folder, best, promote, margin, devices)
+        decision = decide(candidate, folder, best, promote, margin)
         version = _write_version(candidate, folder, digest, decision, best)
     if promote == "always" or is_due(version):
         make_champion(version)
@@ -130,10 +125,9 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
     with atomic_folder(version, existing="refuse") as temporary:
         for file in sorted(candidate.report.iterdir()):
             shutil.copyfile(file, temporary / file.name)
-        trained = load_checkpoint(candidate.checkpoint)
-        export_network(trained, temporary)
+        trained, report = load_checkpoint(candidate.checkpoint), Report.open(candidate.report)
+        export_network(trained, temporary, report.calibration)
         pq.write_table(_images_table(candidate.dataset), temporary / IMAGES_FILE)
-        report = Report.open(candidate.report)
         manifest = Manifest(
             name=candidate.name,
             version=version.name,
@@ -151,15 +145,24 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
             calibration=report.calibration,
             lineage=candidate.lineage,
             durations=dict(candidate.durations),
+            differences=differences(temporary, trained, report.calibration, _some_images(candidate.dataset)),
             software=_software(),
             files=_digests(temporary),
         )
         card = model_card(manifest, Comparison.find(temporary))
         (temporary / MODEL_CARD_FILE).write_text(card, encoding="utf-8")
-        page = report_page(manifest, temporary, candidate.dataset, open_classifier(temporary, manifest), best)
+        classifier = open_classifier(temporary, Served.of(manifest.model_dump(mode="json")))
+        page = report_page(manifest, temporary, candidate.dataset, classifier, best)
         (temporary / REPORT_PAGE).write_text(page, encoding="utf-8")
         manifest.model_copy(update={"files": _digests(temporary)}).save(temporary)
     return version
+
+
+def _some_images(dataset: Dataset) -> list[Image.Image]:
+    """Images of the last split, a dozen or two at even distances."""
+    split = dataset.splits[-1]
+    step = max(1, sum(dataset.counts[split].values()) // _COMPARED)
+    return [decode(row.data) for row in islice(dataset.rows(split), 0, None, step)]
 
 
 def _digests(folder: Path) -> dict[str, str]:

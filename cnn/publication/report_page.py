@@ -1,27 +1,31 @@
 """The page of a version: the decision, its figures, what is behind them, and what changed since the champion."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
 from cnn.data.images import center_view
 from cnn.evaluation.audit import rank_labels, suspect_labels
+from cnn.evaluation.audit_page import groups_across, image_sections
 from cnn.evaluation.classifier import Classifier
+from cnn.evaluation.findings import class_notes
 from cnn.evaluation.pages import Card, embedded, render, thumbnail, thumbnails
 from cnn.evaluation.plots import with_evidence
 from cnn.evaluation.predictions import Predictions
-from cnn.evaluation.report import read_predictions
+from cnn.evaluation.report import DUPLICATES_FILE, OUTLIERS_FILE, read_predictions
+from cnn.publication.contents import image_ids, unaltered_predictions
 from cnn.publication.manifest import Manifest
 from cnn.publication.model_card import class_rows, metrics_rows
-from cnn.publication.versions import image_ids, unaltered_predictions
+from cnn.publication.versions import can_answer, load_version
 
 #: At most so many images are shown of each kind, of all cells of the confusion matrix, and of each cell of the right.
 _PLOTS = ("decisions", "learning_curve", "regularisation", "curves", "comparison")  # the others are here as tables
-_SHOWN, _SHOWN_OF_CELLS, _SHOWN_RIGHT = 24, 400, 12
+_SHOWN, _SHOWN_OF_CELLS, _SHOWN_RIGHT, _SHOWN_OF_FINDINGS = 24, 400, 12, 12
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,24 @@ class Cell:
     title: str
     count: int
     cards: list[Card]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of what an audit found: what it means, how many there are, and the first of them."""
+
+    title: str
+    meaning: str
+    count: int
+    cards: list[Card]
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What an audit found beside labels, in a sentence and by kind."""
+
+    sentence: str
+    findings: list[Finding]
 
 
 @dataclass(frozen=True)
@@ -58,7 +80,9 @@ def report_page(
     mistakes = [_card(tested, number, classes) for number in tested.most_confident(correct=False, count=_SHOWN)]
     suspects = _suspects(read_predictions(folder, next(iter(manifest.metrics)), classes), classes)
     changes = _changes(manifest, tested, dataset, best)
-    shown = [cells[place].cards for place in cells] + [suspects, changes.new, changes.answers]
+    audited = _audited(folder)
+    findings = [finding.cards for finding in audited.findings] if audited else []
+    shown = [cells[place].cards for place in cells] + [suspects, changes.new, changes.answers, *findings]
     return render(
         "report.html",
         title=f"{manifest.name} {manifest.version} {'is' if manifest.promoted else 'is not'} the champion",
@@ -70,6 +94,9 @@ def report_page(
         mistakes=mistakes,
         suspects=suspects,
         changes=changes,
+        compared=_side_by_side(best, classifier, dataset, split, {card.name for card in changes.answers}),
+        audited=audited,
+        class_notes=class_notes(dataset),
         images=thumbnails(dataset, {card.name for cards in shown for card in cards}),
         explained=_explained(classifier, dataset, split, {card.name for card in mistakes}),
         plots={name: embedded(folder / f"{name}.png") for name in _PLOTS if (folder / f"{name}.png").exists()},
@@ -125,6 +152,36 @@ def _explained(classifier: Classifier, dataset: Dataset, split: str, names: set[
         row.name: thumbnail(crop if answer.evidence is None else with_evidence(crop, answer.evidence))
         for row, crop, answer in zip(rows, crops, classifier.answer(crops), strict=True)
     }
+
+
+def _side_by_side(
+    best: Path | None, classifier: Classifier, dataset: Dataset, split: str, names: set[str]
+) -> dict[str, list[str]]:
+    """By name, where the champion looked and where the version looks; empty if one of them does not explain itself."""
+    if best is None or not names or classifier.novelty is None or not can_answer(best):
+        return {}
+    before = load_version(best)
+    if before.novelty is None:
+        return {}
+    maps = [_explained(each, dataset, split, names) for each in (before, classifier)]
+    return {name: [of_one[name] for of_one in maps] for name in names}
+
+
+def _audited(folder: Path) -> Audited | None:
+    """What the audit found whose tables are in a version's folder, if they are."""
+    if not (folder / DUPLICATES_FILE).exists():
+        return None
+    duplicates, outliers = (pq.read_table(folder / name) for name in (DUPLICATES_FILE, OUTLIERS_FILE))
+    sections = [each for each in image_sections(duplicates, outliers, _SHOWN_OF_FINDINGS) if each.count]
+    findings = []
+    for each in sections:
+        cards = [replace(card, mark=title) for title, of_group in each.groups for card in of_group]
+        findings.append(Finding(each.title, each.meaning, each.count, cards))
+    sentence = ", ".join(f"{each.count:,} {each.title.lower()}" for each in sections) or "nothing"
+    if len(duplicates):
+        splits, classes = (groups_across(duplicates, column) for column in ("split", "label"))
+        sentence += f". Of the groups, {splits:,} in several splits and {classes:,} in several classes"
+    return Audited(f"Found: {sentence}.", findings)
 
 
 def _changes(manifest: Manifest, tested: Predictions, dataset: Dataset, best: Path | None) -> Changes:

@@ -1,23 +1,25 @@
 """Snippets: how a published version is used without this project, as Python for its card. A test runs them."""
 
 from cnn.data.images import Preprocessing
-from cnn.publication.exports import network_files
 from cnn.publication.manifest import Manifest
+from cnn.publication.records import network_files
 
 
 def snippets(manifest: Manifest) -> str:
     """Three ways to answer for an image, as Markdown: with this project, with onnxruntime, with MXNet alone."""
     symbol, parameters, onnx = network_files(manifest.network.architecture)
-    onnxruntime = f'logits = onnxruntime.InferenceSession("{onnx}").run(None, {{"data": data}})[0][0]'
+    onnxruntime = f'probabilities = onnxruntime.InferenceSession("{onnx}").run(None, {{"data": data}})[0][0]'
     mxnet = f"""network = mx.gluon.SymbolBlock.imports("{symbol}", ["data"], "{parameters}")
-logits = network(mx.nd.array(data)).asnumpy()[0]"""
+logits = network(mx.nd.array(data)).asnumpy()[0]
+powers = np.exp((logits - logits.max()) / {manifest.calibration.temperature:g})
+probabilities = powers / powers.sum()"""
     renamed = "np.bool = np.bool_  # MXNet uses its former name\nimport mxnet as mx"
     return f"""With this project, from its root:
 
 ```python
 import cnn
 
-print(cnn.load_version("artifacts/{manifest.name}/{manifest.version}").classify("lunch.jpg"))
+print(cnn.Predictor("artifacts/{manifest.name}/{manifest.version}").predict("lunch.jpg").by_class)
 ```
 
 With onnxruntime, numpy and Pillow, in this folder:
@@ -30,7 +32,7 @@ With MXNet 1.9, numpy and Pillow, in this folder:
 
 
 def _program(manifest: Manifest, imports: str, compute: str) -> str:
-    """A program around the code that computes ``logits`` from ``data``."""
+    """A program around the code that computes ``probabilities`` from ``data``."""
     return f"""```python
 import json
 
@@ -40,8 +42,7 @@ from PIL import Image
 
 {_prepare(manifest.network.preprocessing)}
 {compute}
-powers = np.exp((logits - logits.max()) / {manifest.calibration.temperature:g})
-print(dict(zip(json.load(open("classes.json")), (powers / powers.sum()).tolist())))
+print(dict(zip(json.load(open("classes.json")), probabilities.tolist())))
 ```"""
 
 

@@ -2,28 +2,34 @@
 
 import logging
 import re
-import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import Any, NamedTuple, Self
 
-import pyarrow.parquet as pq
+import numpy as np
+from numpy.typing import NDArray
 
-from cnn.data.datasets import Dataset
+from cnn.data.images import Preprocessing
+from cnn.evaluation.answers import Calibration, softmax
 from cnn.evaluation.classifier import Classifier
-from cnn.evaluation.predictions import Predictions
-from cnn.evaluation.report import predictions_file, read_predictions
-from cnn.networks.running import Runner
-from cnn.publication.exports import CLASSES_FILE, NOVELTY_FILE, network_files
-from cnn.publication.manifest import CHAMPION_FILE, MAX_BYTES, Champion, DamagedManifestError, Manifest
-from cnn.support.backend import CPU, Devices, mx
+from cnn.networks.sessions import PROBABILITIES, Provider, Session
+from cnn.publication.records import (
+    CHAMPION_FILE,
+    CLASSES_FILE,
+    NOVELTY_FILE,
+    Champion,
+    DamagedManifestError,
+    network_files,
+    read_manifest,
+)
 from cnn.support.errors import UserError
-from cnn.support.files import file_digest, read_file
+from cnn.support.files import file_digest
 from cnn.training.novelty import Novelty
 
 logger = logging.getLogger(__name__)
 
-IMAGES_FILE = "images.parquet"
 _VERSION = re.compile(r"v(\d{4,})")
 _DAMAGED = "damaged-"  # how the names of folders begin that were set aside
 _ADVICE = "it is not loaded: restore the file or publish the model again."
@@ -50,7 +56,7 @@ def next_version(folder: Path) -> Path:
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if CHAMPION_FILE in names:
         with suppress(ValueError, OSError):
-            names.append(Champion.model_validate_json(read_file(folder / CHAMPION_FILE, MAX_BYTES)).version)
+            names.append(Champion.read(folder).version)
     used = [int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name))]
     return folder / f"v{max(used, default=0) + 1:04d}"
 
@@ -60,143 +66,143 @@ def is_first(folder: Path) -> bool:
     return next_version(folder).name == "v0001" and not (folder / CHAMPION_FILE).exists()
 
 
-def versions(folder: Path) -> dict[Path, Manifest]:
-    """The published versions of a model with their manifests, oldest first, but for those that cannot be read."""
-    found = {}
-    for path in version_folders(folder):
-        try:
-            found[path] = Manifest.open(path)
-        except DamagedManifestError as error:
-            logger.warning("%s: is left out, as %s", path, error)
-        except ValueError:
-            logger.warning("%s: is left out, as its manifest is of another release of this project", path)
-    return found
-
-
 def set_aside_damaged(folder: Path) -> None:
     """Rename the version folders whose manifest is missing or damaged, and say so; nothing is deleted."""
     for path in version_folders(folder):
         try:
-            Manifest.open(path)
+            read_manifest(path)
         except DamagedManifestError as error:
             names = (f"{_DAMAGED}{path.name}{f'-{number}' if number else ''}" for number in count())
             aside = next(folder / name for name in names if not (folder / name).exists())
             path.rename(aside)
             logger.warning("%s: %s; it is set aside as %s and no longer a version", path, error, aside.name)
-        except ValueError:
-            pass  # of another release: it stays, and `versions` says that it is left out
 
 
-def altered_files(version: Path, manifest: Manifest) -> list[str]:
-    """Names of the files that are gone or are not as the manifest of their version lists them."""
+def altered_files(version: Path, files: Mapping[str, str]) -> list[str]:
+    """Names of those files, listed with their SHA-256, that a version no longer has as they were published."""
     return [
         name
-        for name, digest in manifest.files.items()
+        for name, digest in files.items()
         if not (version / name).is_file() or file_digest(version / name) != digest
     ]
 
 
-def answering_files(manifest: Manifest) -> tuple[str, ...]:
-    """Names of the files by which a version classifies: symbol, parameters, ONNX, class names, what it knows."""
-    known = {NOVELTY_FILE} & manifest.files.keys()
-    return (*network_files(manifest.network.architecture), CLASSES_FILE, *known)
+def not_whole(version: Path, error: ValueError) -> UserError:
+    """What is said of a version whose manifest cannot be used."""
+    reason = error if isinstance(error, DamagedManifestError) else "its manifest is of another release"
+    return UserError(f"{version}: it is not a whole model version, as {reason}; {_ADVICE}")
+
+
+class Served(NamedTuple):
+    """What a version answers with, as its manifest says.
+
+    Attributes:
+        facts: all that the manifest says.
+        onnx: name of the file that answers.
+        names: of all files without which it does not answer.
+    """
+
+    facts: dict[str, Any]
+    onnx: str
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    calibration: Calibration
+
+    @classmethod
+    def open(cls, version: Path) -> Self:
+        """What the manifest of a version says.
+
+        Raises:
+            ValueError: it is damaged, or of another release.
+        """
+        return cls.of(read_manifest(version))
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Self:
+        """What a manifest says; raises as `open` does, unless it is damaged."""
+        try:
+            network = facts["network"]
+            files = network_files(network["architecture"])
+            names = (*files, CLASSES_FILE, *({NOVELTY_FILE} & facts["files"].keys()))
+            calibration = Calibration(**facts.get("calibration", {}))
+            classes, preprocessing = tuple(facts["classes"]), Preprocessing(**network["preprocessing"])
+            return cls(facts, files[-1], names, classes, preprocessing, calibration)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("another release") from error
 
 
 def is_intact(version: Path) -> bool:
     """Whether a version has all the files that its manifest lists, with their digests."""
     try:
-        manifest = Manifest.open(version)
+        served = Served.open(version)
     except ValueError:
         return False
-    return set(answering_files(manifest)) <= set(manifest.files) and not altered_files(version, manifest)
+    files = served.facts["files"]
+    return set(served.names) <= files.keys() and not altered_files(version, files)
 
 
 def can_answer(version: Path) -> bool:
-    """Whether a version's manifest, network and class names are as they were published; other files do not count."""
+    """Whether a version's manifest and network are as they were published; other files do not count."""
     try:
-        _verify(version)
+        verified(version)
     except UserError:
         return False
     return True
 
 
-def open_version(version: Path) -> Manifest:
-    """The manifest of a version that is to be used.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        return Manifest.open(version)
-    except ValueError as error:
-        reason = error if isinstance(error, DamagedManifestError) else "its manifest is of another release"
-        raise UserError(f"{version}: it is not a whole model version, as {reason}; {_ADVICE}") from error
-
-
-def _verify(version: Path) -> Manifest:
-    """The manifest of a version that can answer; other files that were altered are logged.
+def verified(version: Path) -> Served:
+    """What a version that can answer does so with; other files that were altered are logged.
 
     Raises:
         UserError: names the file that is missing or was altered.
     """
-    manifest, advice = open_version(version), _ADVICE
-    altered = altered_files(version, manifest)
-    for name in answering_files(manifest):
+    try:
+        served = Served.open(version)
+    except ValueError as error:
+        raise not_whole(version, error) from error
+    files = served.facts["files"]
+    altered = altered_files(version, files)
+    for name in served.names:
         if not (version / name).is_file():
-            raise UserError(f"{version}: it is not a whole model version, as its file {name} is missing; {advice}")
-        if name in altered or name not in manifest.files:
-            raise UserError(f"{version / name}: it was altered since {version.name} was published; {advice}")
+            raise UserError(f"{version}: it is not a whole model version, as its file {name} is missing; {_ADVICE}")
+        if name in altered or name not in files:
+            raise UserError(f"{version / name}: it was altered since {version.name} was published; {_ADVICE}")
     if altered:
         logger.warning("%s: altered or deleted since it was published: %s", version, ", ".join(altered))
-    return manifest
+    return served
 
 
-def load_version(version: str | Path, devices: Devices = CPU) -> Classifier:
-    """The classifier of a published version, whatever has become of the code of its architecture since.
+def load_version(version: str | Path) -> Classifier:
+    """The classifier of a published version; MXNet is not needed.
 
-    On a CPU it answers by its ONNX file, without MXNet. Its files are compared with its manifest before anything is
-    loaded.
+    Its files are compared with its manifest before anything is loaded.
 
     Raises:
         UserError: the folder does not hold a whole version; names the file that was altered.
     """
-    version = Path(version)
-    return open_classifier(version, _verify(version), devices)
+    return open_classifier(Path(version), verified(Path(version)))
 
 
-def open_classifier(version: Path, manifest: Manifest, devices: Devices = CPU) -> Classifier:
-    """The classifier of a version whose files are known to be its own."""
-    symbol, parameters, onnx = (version / name for name in network_files(manifest.network.architecture))
-    side = manifest.network.preprocessing.crop
-    if devices == CPU:
-        network = Runner.of_onnx(onnx, side)
-    else:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Cannot decide type")  # of the input, which only an image has
-            net = mx.gluon.SymbolBlock.imports(str(symbol), ["data"], str(parameters), ctx=devices.contexts)
-        network = Runner(net, side, devices)
-    novelty = Novelty.load(version / NOVELTY_FILE) if devices == CPU and NOVELTY_FILE in manifest.files else None
-    return Classifier(network, manifest.classes, manifest.network.preprocessing, manifest.calibration, novelty)
+def open_classifier(version: Path, served: Served, provider: Provider = "cpu") -> Classifier:
+    """The classifier of a version whose files are known to be its own.
+
+    Raises:
+        UserError: the provider cannot be used.
+    """
+    session = Session(version / served.onnx, provider)
+    network = session if session.names[0] == PROBABILITIES else _OfLogits(session, served.calibration)
+    novelty = Novelty.load(version / NOVELTY_FILE) if NOVELTY_FILE in served.names else None
+    return Classifier(network, served.classes, served.preprocessing, served.calibration, novelty)
 
 
-def unaltered_predictions(version: Path, split: str) -> Predictions | None:
-    """The predictions on a split that a version was published with; None if there are none or they were altered."""
-    manifest, name = Manifest.open(version), predictions_file(version, split).name
-    if name not in manifest.files or name in altered_files(version, manifest):
-        return None
-    return read_predictions(version, split, manifest.classes)
+class _OfLogits:
+    """A network of an earlier release, whose ONNX gives logits."""
 
+    def __init__(self, session: Session, calibration: Calibration) -> None:
+        self._session, self._calibration = session, calibration
 
-def image_ids(version: Path, splits: tuple[str, ...]) -> set[str]:
-    """Ids of the images that these splits had when a version was made; none, and a warning, if its list was altered."""
-    file = version / IMAGES_FILE
-    if not file.is_file() or file_digest(file) != Manifest.open(version).files.get(IMAGES_FILE):
-        logger.warning("%s: missing or altered, so it is not known which images %s was made from", file, version.name)
-        return set()
-    return set(pq.read_table(file, filters=[("split", "in", splits)])["id"].to_pylist())
-
-
-def new_images(dataset: Dataset, version: Path) -> int:
-    """How many images of ``dataset`` a published version was not made from."""
-    known = image_ids(version, dataset.splits)
-    return sum(id_ not in known for split in dataset.splits for id_ in dataset.ids_and_labels(split)[0])
+    def all_outputs(self, inputs: Iterable[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], ...]]:
+        """As `Session.all_outputs`, with calibrated probabilities in the place of logits."""
+        for logits, *others in self._session.all_outputs(inputs):
+            yield self._calibration.apply(softmax(logits)), *others

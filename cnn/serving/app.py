@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from starlette.exceptions import HTTPException
 
 from cnn.data.decoding import NotAnImageError
-from cnn.evaluation.classifier import Answer
+from cnn.evaluation.answers import Answer
 from cnn.serving.addresses import AddressError, Fetcher
 from cnn.serving.batching import Batcher, Busy, Undecodable
 from cnn.serving.collection import Collection, CollectionFull

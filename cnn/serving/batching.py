@@ -10,7 +10,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from cnn.data.decoding import NotAnImageError
-from cnn.evaluation.classifier import Answer
+from cnn.evaluation.answers import Answer
 from cnn.serving.predictor import Predictor
 from cnn.support.backend import physical_cores
 

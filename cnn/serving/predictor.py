@@ -6,11 +6,12 @@ from typing import Self
 
 from PIL import Image
 
-from cnn.data.images import center_view
-from cnn.data.sources.source import MAX_BYTES
-from cnn.evaluation.classifier import Answer, open_image
+from cnn.data.decoding import MAX_BYTES
+from cnn.data.images import center_view, keep_decoded
+from cnn.evaluation.answers import Answer
+from cnn.networks.sessions import Provider
 from cnn.publication.champions import find_champion
-from cnn.publication.versions import load_version
+from cnn.publication.versions import open_classifier, verified
 from cnn.support.files import read_file
 
 
@@ -19,27 +20,30 @@ class Predictor:
 
     Attributes:
         version: its folder, ``artifacts/NAME/v0001``.
+        facts: what its manifest says.
         classes: class names, in the order of the probabilities.
     """
 
-    def __init__(self, version: str | Path) -> None:
+    def __init__(self, version: str | Path, provider: Provider = "cpu") -> None:
         """Open a version, once its files are known to match its manifest.
 
         Raises:
-            UserError: the folder does not hold a whole version; names the file that was altered.
+            UserError: the folder does not hold a whole version; names the file that was altered. Or this machine lacks
+                the provider.
         """
         self.version = Path(version)
-        self._classifier = load_version(version)
+        served = verified(self.version)
+        self.facts, self._classifier = served.facts, open_classifier(self.version, served, provider)
         self.classes = self._classifier.classes
 
     @classmethod
-    def champion(cls, models: str | Path = "artifacts", name: str | None = None) -> Self:
+    def champion(cls, models: str | Path = "artifacts", name: str | None = None, provider: Provider = "cpu") -> Self:
         """The champion of the model ``name``; without a name, of the only model there is, or of ``hotdog``.
 
         Raises:
             UserError: there is none, or its files do not match its manifest.
         """
-        return cls(find_champion(Path(models), name))
+        return cls(find_champion(Path(models), name), provider)
 
     def view(self, image: bytes | Image.Image) -> Image.Image:
         """What the network sees of an image: encoded bytes, or an upright RGB image. May run on any thread.
@@ -47,7 +51,7 @@ class Predictor:
         Raises:
             NotAnImageError: the bytes cannot be decoded.
         """
-        opened = image if isinstance(image, Image.Image) else open_image(image)
+        opened = image if isinstance(image, Image.Image) else keep_decoded(image)
         return center_view(opened, self._classifier.preprocessing)
 
     def answer(self, views: Iterable[Image.Image]) -> Iterator[Answer]:

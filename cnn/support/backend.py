@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from cnn.support.errors import UserError
+from cnn.support.parallel import physical_cores
 from cnn.support.text import printable
 
 #: An MXNet context; MXNet carries no type information, and 2.0 renamed the class.
@@ -44,15 +45,6 @@ _CUDA_LIBRARIES = (
 #: The distribution that brings MXNet for GPUs, and the newest compute capability it holds machine code for:
 #: sm_86 without PTX runs on Ada (8.9) but not on Hopper (9.0).
 _GPU_BUILD, _NEWEST_CAPABILITY = "mxnet-cu112", (8, 9)
-
-
-def physical_cores() -> int:
-    """Number of physical cores this process may run on, at least 1."""
-    cores = set()
-    for cpu in os.sched_getaffinity(0):
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        cores.add(siblings.read_text(encoding="utf-8") if siblings.exists() else str(cpu))
-    return max(1, len(cores))
 
 
 def _load_cuda_libraries() -> None:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
-from cnn.support.errors import UserError, describe_validation, plain_errors
+from cnn.support.errors import UserError, plain_errors
+from cnn.support.validation import describe_validation
 
 Settings = TypeVar("Settings", bound=BaseModel)
 

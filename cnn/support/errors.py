@@ -1,11 +1,9 @@
-"""The exceptions for mistakes of the user and failures of the world; errors of pydantic and of the system in words."""
+"""The exceptions for mistakes of the user and failures of the world; errors of the system in words."""
 
 import errno
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-
-from pydantic import ValidationError
 
 from cnn.support.text import printable
 
@@ -88,23 +86,3 @@ def _lacks_memory(error: BaseException) -> bool:
         return True
     says_it_in_words = isinstance(error, RuntimeError | OSError | ImportError)  # MXNet's error is a RuntimeError
     return says_it_in_words and _NO_MEMORY.search(str(error)) is not None
-
-
-def describe_validation(error: ValidationError, title: Callable[[str], str] = str) -> str:
-    """Pydantic's error as ``SETTING VALUE: what is wrong with it`` for each setting, in pydantic's own words.
-
-    ``title`` maps a setting's name to what the user knows it by.
-
-    >>> from pydantic import TypeAdapter
-    >>> try:
-    ...     TypeAdapter(int).validate_python("many")
-    ... except ValidationError as error:
-    ...     describe_validation(error)
-    'Input should be a valid integer, unable to parse string as an integer'
-    """
-    sentences: dict[tuple[str, ...], str] = {}
-    for problem in error.errors():
-        names = tuple(title(part) for part in problem["loc"] if isinstance(part, str))
-        message = problem["msg"].removeprefix("Value error, ")
-        sentences[names] = f"{'.'.join(names)} {problem['input']}: {message}" if names else message
-    return "; ".join(sentences.values())

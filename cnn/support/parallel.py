@@ -1,26 +1,41 @@
 """Work on several threads with a bounded number of items in flight: memory does not grow with the data."""
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
-
-from cnn.support.backend import physical_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_THREADS = "ordered_map"  # how the names of its threads begin
+
+
+def physical_cores() -> int:
+    """Number of physical cores this process may run on, at least 1."""
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text(encoding="utf-8") if siblings.exists() else str(cpu))
+    return max(1, len(cores))
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 32) -> Iterator[Result]:
     """``map`` on one thread per physical core: results in the order of the items, at most ``ahead`` items in flight.
 
-    Threads suffice, since Pillow, numpy, pyarrow and MXNet release Python's global lock while they compute.
+    Threads suffice, since Pillow, numpy, pyarrow and MXNet release Python's global lock while they compute. A call from
+    one of these threads stays on it, as the others are busy.
 
     >>> list(ordered_map(str.upper, "abc", ahead=2))
     ['A', 'B', 'C']
     """
-    pool = ThreadPoolExecutor(physical_cores(), thread_name_prefix="cnn")
+    if threading.current_thread().name.startswith(_THREADS):
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(physical_cores(), thread_name_prefix=_THREADS)
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:

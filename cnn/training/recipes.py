@@ -1,5 +1,6 @@
 """Recipes: the presets of a training. They hold only their differences from the defaults, which are the notebook's."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from cnn.data.images import Preprocessing
@@ -114,6 +115,6 @@ def cifar_recipe(
     stage = FromScratch(architecture=architecture, **preset.get("", {}) | preset.get(architecture, {}))
     changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     if side is not None:
-        changes["preprocessing"] = Preprocessing(**dict(stage.preprocessing) | {"short_side": side, "crop": side})
+        changes["preprocessing"] = replace(stage.preprocessing, short_side=side, crop=side)
     chooses_on_test = HOTDOG_RECIPES[name].chooses_on_test
     return Recipe[FromScratch](name=name, stages=(stage.replace(**changes),), chooses_on_test=chooses_on_test)

@@ -12,9 +12,9 @@ import numpy as np
 from cnn.data.datasets import Dataset, Row
 from cnn.data.decoding import decode
 from cnn.data.images import CROP, MEAN, STD, resize_short
-from cnn.support.backend import mx, physical_cores
+from cnn.support.backend import mx
 from cnn.support.files import atomic_file, atomic_folder
-from cnn.support.parallel import ordered_map
+from cnn.support.parallel import ordered_map, physical_cores
 from cnn.support.progress import track
 from cnn.training.batches import Batch
 from cnn.training.hyperparameters import ImageStage

@@ -13,19 +13,26 @@ from pydantic import BaseModel
 from flows import deployments
 from flows.cifar import CifarSettings, cifar
 from flows.hotdog import HotdogSettings, hotdog
+from flows.score import ScoreSettings, score
 
 DESCRIBED = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
-FLOWS: dict[str, tuple[Any, type[BaseModel]]] = {"nightly": (hotdog, HotdogSettings), "weekly": (cifar, CifarSettings)}
+FLOWS: dict[str, tuple[Any, type[BaseModel]]] = {
+    "nightly": (hotdog, HotdogSettings),
+    "weekly": (cifar, CifarSettings),
+    "on-demand": (score, ScoreSettings),
+}
+ASKED = {"on-demand": {"input": "photos", "output": "scores.parquet"}}  # what a run has to say
 
 
 @pytest.mark.parametrize("entry", DESCRIBED["deployments"], ids=lambda entry: entry["name"])
 def test_deployments_are_of_flows_with_valid_settings(entry: dict[str, Any]) -> None:
     flow, settings = FLOWS[entry["name"]]
     assert entry["entrypoint"] == f"flows/{flow.name}.py:{flow.fn.__name__}"
-    assert not validate(entry["parameters"], flow.parameters.model_dump())
-    settings(**entry["parameters"])
+    parameters = entry["parameters"] | ASKED.get(entry["name"], {})
+    assert not validate(parameters, flow.parameters.model_dump())
+    settings(**parameters)
     assert entry["description"] and entry["tags"]
-    assert [Schedule(**schedule).cron for schedule in entry["schedules"]]
+    assert bool([Schedule(**schedule).cron for schedule in entry.get("schedules", [])]) == (entry["name"] not in ASKED)
     assert ConcurrencyLimitConfig(**entry["concurrency_limit"]).limit == 1
     assert all(isinstance(value, str) for value in entry["work_pool"]["job_variables"]["env"].values())
 

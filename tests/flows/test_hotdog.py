@@ -70,8 +70,12 @@ def test_only_what_changed_runs(
     assert listed() == set()
     before = contents(store)
     write_images(photos / "train", 1, first=50, labels=("hotdog",))
+    few = run(photos, min_new=2)
+    assert few.worked() == {"open", "prepare"} and few.version == first.version
+    assert few.state == "Too few new images"
+    assert few.message.startswith("New images since photos v0001: 1 of the 2 wanted.")
     third = run(photos)
-    assert third.worked() == ALL - {"weights"} and third.version.name == "v0002"
+    assert third.worked() == ALL - {"open", "prepare", "weights"} and third.version.name == "v0002"
     assert embedded(store) == [1, 24]
     assert contents(store).items() >= before.items()  # nothing was overwritten
     assert listed() == {"datasets", "training", "reports"}  # those of the first photos
@@ -95,8 +99,7 @@ def test_only_what_changed_runs(
 @pytest.mark.usefixtures("no_figures")
 def test_settings_decide_what_runs(run: Runner, drawn: Path, tmp_path: Path) -> None:
     run(drawn)
-    for change in ({"center_only": True}, {"seed": 1}):
-        assert {"train"} <= run(drawn, **change).worked() <= TRAINING
+    assert {"train"} <= run(drawn, seed=1).worked() <= TRAINING
     assert {"embed", "train"} <= run(drawn, keep_validation=True).worked() <= {"embed", *TRAINING}
     assert run(drawn, positive="not_hotdog").worked() == TRAINING
     assert run(drawn, threshold="recall:0.95").worked() == {"evaluate", "publish"}
@@ -148,10 +151,10 @@ def test_damaged_cache_is_rebuilt(run: Runner, drawn: Path, tmp_path: Path) -> N
 def test_killed_run_ends_as_if_nothing_had_happened(
     run: Runner, drawn: Path, tmp_path: Path, weights_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notebook = {"recipe": "notebook", "epochs": 20}
+    notebook = {"recipe": "notebook", "epochs": 8}
     whole = run(drawn, **notebook, store=tmp_path / "whole", models=tmp_path / "whole_models")
     places = ("--data", str(drawn), "--weights", str(weights_file), "--models", str(tmp_path / "models"))
-    kill_in_mid_training("hotdog", tmp_path / "store", "--recipe", "notebook", "--epochs", "20", *places)
+    kill_in_mid_training("hotdog", tmp_path / "store", "--recipe", "notebook", "--epochs", "8", *places)
     caplog.clear()
     after = run(drawn, **notebook)
     assert "resuming after epoch" in caplog.text
@@ -236,8 +239,8 @@ def test_full_disk_leaves_nothing_half_made(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("backbone", ["mobilenetv2_1.0", "resnet18_v2"])
-def test_other_backbones_are_published_and_answer(run: Runner, drawn: Path, backbone: str) -> None:
+def test_another_backbone_is_published_and_answers(run: Runner, drawn: Path) -> None:
+    backbone = "mobilenetv2_1.0"
     first = run(drawn, backbone=backbone, weights="random")
     manifest = Manifest.open(first.version)
     assert manifest.network == pretrained_network(backbone).model_copy(update={"mirrored_mean": True})

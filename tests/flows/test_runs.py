@@ -12,8 +12,7 @@ from candidates import Made, make_candidate
 from prefect.utilities.names import generate_slug
 
 from cnn.data.datasets import Dataset
-from cnn.publication.manifest import MANIFEST_FILE, Manifest
-from cnn.publication.versions import versions
+from cnn.publication.manifest import MANIFEST_FILE, Manifest, versions
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 from cnn.support.references import Reference

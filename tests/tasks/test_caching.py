@@ -17,12 +17,12 @@ from cnn.support import fingerprint
 from cnn.support.backend import Devices
 from cnn.support.references import Reference
 from cnn.training.hyperparameters import HeadStage, Training
-from tasks import caching, evaluating, fetching, preparing, publishing, training
+from tasks import caching, evaluating, fetching, preparing, publishing, scoring, training
 from tasks.gpus import Placement
 
 
 def test_every_step_is_listed() -> None:
-    modules = (fetching, preparing, training, evaluating, publishing)
+    modules = (fetching, preparing, training, evaluating, publishing, scoring)
     tasks = {each for module in modules for each in vars(module).values() if isinstance(each, Task)}
     assert tasks == {task for task, _ in STEPS.values()}
     for step, (task, inputs) in STEPS.items():
@@ -84,7 +84,8 @@ def test_adapters_and_support_change_no_key(code: Path, changed: Compute) -> Non
         (["training/recipes"], set()),  # what a recipe says is an input of the steps that follow it
         (["data/sample"], {"draw sample"}),
         (["data/downloads"], DOWNLOADS),
-        (["data/sources/zips", "data/sources/cifar"], {"open photos", "prepare"}),
+        (["data/sources/zips"], {"open photos", "prepare", "score"}),
+        (["data/sources/cifar"], {"open photos", "prepare"}),
         (["data/preparation"], {"prepare"}),
         (["training/augmentation"], FROM_SCRATCH),
         (["training/features"], {"embed", "train head", "train output"}),
@@ -94,7 +95,7 @@ def test_adapters_and_support_change_no_key(code: Path, changed: Compute) -> Non
         (["training/transfer"], {"train head", "train output"}),
         (["training/metrics"], {*TRAININGS, "evaluate", "compare", "publish"}),
         (["evaluation/plots"], {"evaluate", "compare", "publish"}),
-        (["publication/exports", "publication/publishing", "publication/model_card"], {"publish"}),
+        (["publication/exports", "publication/publishing", "publication/model_card"], {"publish", "score"}),
     ],
 )
 def test_code_changes_keys_of_its_steps(modules: list[str], steps: set[str], code: Path, changed: Compute) -> None:
@@ -172,7 +173,7 @@ def variants(name: str, value: Any) -> Iterator[tuple[Any, bool]]:
     elif name == "mirror":
         yield "http://127.0.0.1/", False
     elif name == "preprocessing":
-        yield value.model_copy(update={"crop": 30}), True
+        yield dataclasses.replace(value, crop=30), True
     elif isinstance(value, Training):
         yield from ((value.replace(**{setting: other}), True) for setting, other in CHANGES.items())
     elif isinstance(value, HeadStage):
@@ -182,7 +183,7 @@ def variants(name: str, value: Any) -> Iterator[tuple[Any, bool]]:
     elif isinstance(value, bool):
         yield not value, True
     elif isinstance(value, int):
-        yield value + 1, True
+        yield value + 1, name not in ("number", "count")
     else:
         yield "another", True
 

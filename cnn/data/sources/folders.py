@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from cnn.data.decoding import MAX_BYTES
 from cnn.data.sources.layout import Layout, LayoutError, SourceFile, read_layout
-from cnn.data.sources.source import MAX_BYTES, Source, SourceImage
+from cnn.data.sources.source import Source, SourceImage
 from cnn.data.sources.tree import is_image_name
 from cnn.support.errors import UserError
 from cnn.support.listing import list_files
@@ -37,7 +38,7 @@ class FolderSource(Source):
     @cached_property
     def _layout(self) -> Layout:
         try:
-            return read_layout(self._names())
+            return read_layout(self.names())
         except LayoutError as error:
             raise UserError(f"{self.path}: {error}") from error
 
@@ -47,7 +48,7 @@ class FolderSource(Source):
     def _read(self) -> Iterator[SourceImage]:
         for file in self._layout.files:
             problem = file.problem if file.label is None else self._problem(file)
-            data = b"" if file.label is None or problem else self._load(file.name)
+            data = b"" if file.label is None or problem else self.load(file.name)
             yield SourceImage(printable(file.name), file.label, file.split, data, problem)
         for name, reason in self._special().items():
             yield SourceImage(printable(name), None, None, b"", reason)
@@ -55,7 +56,7 @@ class FolderSource(Source):
     def _notes(self) -> tuple[str, ...]:
         return (*self._layout.notes, *self._other_files(file.name for file in self._layout.files if file.label is None))
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
         """Relative names of all files that may be images."""
         return list_files(self.path).files
 
@@ -70,7 +71,7 @@ class FolderSource(Source):
         """Why a file with a class is left out unread; empty if it is to be read."""
         return ""
 
-    def _load(self, name: str) -> bytes:
+    def load(self, name: str) -> bytes:
         """The first `MAX_BYTES` of a file."""
         with (self.path / name).open("rb") as file:
             return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES))

@@ -1,19 +1,21 @@
 """Parquet files in the Hugging Face image convention: ``image`` struct<bytes, path>, ``label`` (index or name)."""
 
 import json
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import accumulate, islice
 from pathlib import Path, PurePosixPath
 from reprlib import repr as short_repr
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cnn.data.decoding import MAX_BYTES
 from cnn.data.sources.layout import SourceFile, in_reading_order, split_of
 from cnn.data.sources.source import (
-    MAX_BYTES,
     SPLITS,
     Source,
     SourceImage,
@@ -86,17 +88,60 @@ class ParquetSource(Source):
         As of any file, at most `MAX_BYTES` of an image are read; a longer one is cut off, and so found damaged.
         """
         path = self.path / file.name if self.path.is_dir() else self.path
-        # without pre-buffering, pages and not row groups are in memory
-        with _refusing_damage(path), pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
+        with _opened(path) as table:
             label_type = _require_columns(path, table.schema_arrow)
             names = _class_names(path, table.schema_arrow) if pa.types.is_integer(label_type) else []
             at_a_time = _rows_at_a_time(path, table.metadata) if _IMAGES in columns else _ROWS_AT_A_TIME
             for batch in table.iter_batches(at_a_time, columns=columns):
                 labels = batch.column(_LABELS).to_pylist()
-                images = batch.column("image").flatten()[0] if _IMAGES in columns else [None] * len(labels)
+                images = _encoded(batch) if _IMAGES in columns else [b""] * len(labels)
                 for label, image in zip(labels, images, strict=True):
-                    data = image and image.as_buffer()
-                    yield _label_of(label, names), data[:MAX_BYTES].to_pybytes() if data else b""
+                    yield _label_of(label, names), image
+
+
+def count_images(path: Path) -> int:
+    """Number of rows of a Parquet file, each of them an image; a label is not needed.
+
+    Raises:
+        UserError: the file is damaged, or has no such column.
+    """
+    with _opened(path) as table:
+        schema = table.schema_arrow
+        if schema.names.count("image") != 1 or not _holds_images(schema.field("image").type):
+            columns = printable(", ".join(f"{field.name} ({field.type})" for field in schema))
+            raise UserError(
+                f"{path}: expected the column image (struct<bytes, path>), found {columns[:200]}: convert it first."
+            )
+        return table.metadata.num_rows
+
+
+def read_images(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    """The encoded images of the rows ``start`` to ``stop`` (without it), counted from 0; no others are decompressed.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    with _opened(path) as table:
+        metadata = table.metadata
+        ends = list(accumulate(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)))
+        first, last = bisect_right(ends, start), bisect_left(ends, stop)
+        skipped = start - (ends[first - 1] if first else 0)
+        batches = table.iter_batches(_rows_at_a_time(path, metadata), range(first, last + 1), [_IMAGES])
+        yield from islice((image for batch in batches for image in _encoded(batch)), skipped, skipped + stop - start)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A Parquet file whose damage is refused; without pre-buffering, pages and not row groups are in memory."""
+    with _refusing_damage(path), pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
+        yield table
+
+
+def _encoded(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """The encoded images of some rows, each cut off after `MAX_BYTES`; of a row without one, nothing."""
+    for image in batch.column("image").flatten()[0]:
+        data = image.as_buffer()
+        yield data[:MAX_BYTES].to_pybytes() if data else b""
 
 
 def _rows_at_a_time(path: Path, metadata: pq.FileMetaData) -> int:

@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from cnn.data.decoding import MAX_BYTES
 from cnn.data.sources.layout import SourceFile, in_reading_order, split_of
-from cnn.data.sources.source import MAX_BYTES, Source, SourceImage, class_name, origin_of_splits
+from cnn.data.sources.source import Source, SourceImage, class_name, origin_of_splits
 from cnn.support.errors import UserError
 from cnn.support.listing import visible_files
 from cnn.support.text import printable

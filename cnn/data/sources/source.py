@@ -21,9 +21,6 @@ _COLLECTIONS = (".parquet", ".rec", ".zip", ".bin", ".tar.gz", ".tgz", ".tar")
 #: A class name has no more characters than this.
 MAX_LABEL = 100
 
-#: More than this many bytes of one image file are never read; a longer image is cut off, and so found damaged.
-MAX_BYTES = 1 << 27
-
 
 @dataclass(frozen=True)
 class SourceImage:

@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
+from cnn.data.decoding import MAX_BYTES
 from cnn.data.sources.folders import FolderSource
 from cnn.data.sources.layout import SourceFile
-from cnn.data.sources.source import MAX_BYTES, raise_if_from_system
+from cnn.data.sources.source import raise_if_from_system
 from cnn.support.errors import UserError
 from cnn.support.listing import is_visible
 from cnn.support.text import printable
@@ -73,7 +74,8 @@ class ZipSource(FolderSource):
                 "check where the file is from."
             )
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Names of all members that may be images."""
         return list(self._members)
 
     def _special(self) -> dict[str, str]:
@@ -83,7 +85,8 @@ class ZipSource(FolderSource):
         size = self._members[file.name].file_size
         return f"{size:,} bytes are more than {MAX_BYTES:,}" if size > MAX_BYTES else ""
 
-    def _load(self, name: str) -> bytes:
+    def load(self, name: str) -> bytes:
+        """The first `MAX_BYTES` of a member; may run on several threads at a time."""
         with self._refusing_damage(name), self._archive.open(self._members[name]) as file:
             return file.read(MAX_BYTES)
 

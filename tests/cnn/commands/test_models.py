@@ -16,12 +16,19 @@ from cnn.publication.manifest import Manifest
 from cnn.support.errors import UserError
 
 
-@pytest.fixture
-def food(hotdog: Made, equal: Made, other: Made, models: Path) -> Path:
+@pytest.fixture(scope="module")
+def three(hotdog: Made, equal: Made, other: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with three versions, of which the second is the champion and the third is worse."""
+    folder = tmp_path_factory.mktemp("three")
     for candidate in (hotdog, equal, other):
-        candidate.publish(models)
-    return models / "food"
+        candidate.publish(folder)
+    return folder / "food"
+
+
+@pytest.fixture
+def food(three: Path, models: Path) -> Path:
+    """A copy of that model."""
+    return shutil.copytree(three, models / "food")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from cnn.data.images import (
     PHOTO,
     Preprocessing,
     center_view,
+    keep_decoded,
     normalise,
     scale,
     to_tensor,
@@ -115,6 +116,13 @@ def test_images_of_the_kept_size_are_kept() -> None:
     just_right, too_large = (encode(Image.new("RGB", (600, KEPT_SHORT_SIDE + more))) for more in (0, 1))
     assert normalise(just_right)[1] == just_right
     assert min(Image.open(io.BytesIO(normalise(too_large)[1])).size) == KEPT_SHORT_SIDE
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF"])
+@pytest.mark.parametrize("side", [9, KEPT_SHORT_SIDE, KEPT_SHORT_SIDE + 1])
+def test_kept_image_is_decoded_at_once(form: str, side: int) -> None:
+    data = encode(Image.fromarray(noise(0)).resize((side, side + 7)), form)
+    assert keep_decoded(data) == decode(normalise(data)[1])
 
 
 def test_id_depends_on_size_and_pixels() -> None:

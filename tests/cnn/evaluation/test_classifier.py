@@ -18,9 +18,9 @@ WHOLE = Preprocessing.whole(8)
 
 
 def flat_network(classes: int, side: int) -> Any:
-    """A network whose logits are sums of its inputs, all weighted with 0 until a test sets them."""
+    """A network that answers; its logits are sums of its inputs, all weighted with 0 until a test sets them."""
     net = mx.gluon.nn.HybridSequential()
-    net.add(mx.gluon.nn.Flatten(), mx.gluon.nn.Dense(classes))
+    net.add(mx.gluon.nn.Flatten(), mx.gluon.nn.Dense(classes), mx.gluon.nn.HybridLambda("softmax"))
     initialise(net, side, seed=0)
     net[1].weight.set_data(mx.nd.zeros((classes, 3 * side * side)))
     return net
@@ -81,9 +81,10 @@ def test_images_beyond_a_batch_are_predicted_in_order() -> None:
 
 def test_large_images_are_predicted_one_by_one(lenet: Callable[[int], Any]) -> None:
     large = Preprocessing.whole(1000)  # 16 photos have fewer pixels
-    net = initialise(lenet(2), large.crop, seed=0)
+    net, answering = initialise(lenet(2), large.crop, seed=0), mx.gluon.nn.HybridSequential()
+    answering.add(net, mx.gluon.nn.HybridLambda("softmax"))
     pixels = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
-    (found,) = Classifier(Runner(net, 1000), ("a", "b"), large).predict([Image.fromarray(pixels)])
+    (found,) = Classifier(Runner(answering, 1000), ("a", "b"), large).predict([Image.fromarray(pixels)])
     mean, std = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
     values = ((pixels / np.float32(255) - mean) / std).transpose(2, 0, 1)[None]
     outputs = net(mx.nd.array(values)).asnumpy()[0]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from cnn.evaluation.calibration import Calibration
+from cnn.evaluation.answers import Calibration
 from cnn.evaluation.predictions import Predictions, load_predictions, save_predictions
 
 CLASSES = ("ant", "bee", "cat")

@@ -26,6 +26,7 @@ from cnn.networks.running import (
     set_parameters,
     with_parameters,
 )
+from cnn.networks.sessions import Session
 from cnn.support.backend import CPU, Devices, mx
 
 
@@ -53,7 +54,7 @@ def test_batches_are_padded_and_cut(case: tuple[int, list[int], int]) -> None:
     size, counts, devices = case
     rng, block = np.random.default_rng(0), Recorder()
     batches = [rng.random((count, 2, 3), np.float32) for count in counts]
-    found = list(run_batches(block, iter(batches), Devices(numbers=tuple(range(devices)))))
+    found = [each for (each,) in run_batches(block, iter(batches), Devices(numbers=tuple(range(devices))))]
     assert [len(each) for each in found] == counts
     for outputs, inputs in zip(found, batches, strict=True):
         np.testing.assert_allclose(outputs, 3 * inputs + 1, rtol=1e-6)
@@ -81,7 +82,7 @@ def test_padding_does_not_change_what_a_network_gives(lenet: Callable[[int], Any
     net = compile_network(initialise(lenet(2), 16, seed=0, devices=Devices(numbers=(0, 1))))
     images = np.random.default_rng(0).random((7, 3, 16, 16), np.float32)
     groups = [images[:4], images[4:]]
-    found = np.concatenate(list(run_batches(net, groups, Devices(numbers=(0, 1)))))
+    found = np.concatenate([each for (each,) in run_batches(net, groups, Devices(numbers=(0, 1)))])
     np.testing.assert_allclose(found, net(mx.nd.array(images)).asnumpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -118,7 +119,7 @@ def test_onnx_file_answers_as_its_network(lenet: Callable[[int], Any], tmp_path:
     net = initialise(lenet(2), 16, seed=0)
     images = np.random.default_rng(0).random((5, 1, 3, 16, 16), np.float32)
     export_onnx(net, path := tmp_path / "lenet.onnx", 16)
-    found = list(Runner.of_onnx(path, 16)(images))
+    found = [each for (each,) in Session(path).all_outputs(images)]
     np.testing.assert_allclose(found, [net(mx.nd.array(each)).asnumpy() for each in images], rtol=1e-4, atol=1e-5)
     model = onnx.load(tmp_path / "lenet.onnx")
     assert [each.name for each in model.graph.input] == ["data"]  # parameters are constants

@@ -87,17 +87,25 @@ def test_all_forms_predict_alike(name: str, recipe: Any, photo: Path, drawn_data
     graph = onnx.load(version / f"{name}.onnx").graph
     constants, used = {each.name for each in graph.initializer}, {each for node in graph.node for each in node.input}
     assert constants <= used and not constants & {each.name for each in graph.input}  # else onnxruntime warns of each
+    temperature = json.loads((version / "manifest.json").read_text())["calibration"]["temperature"]
+    shares = softmax(expected[0] / temperature)
     session = onnxruntime.InferenceSession(str(version / f"{name}.onnx"))
-    np.testing.assert_allclose(session.run(None, {"data": shown})[0], expected, rtol=1e-3, atol=1e-4)
+    names = [output.name for output in session.get_outputs()]
+    probabilities, features = session.run(["probabilities", "features"], {"data": shown})
+    assert names == ["probabilities", "features"] and features.shape[0] == 1 and features.any()
+    np.testing.assert_allclose(probabilities[0], shares, atol=1e-4)
+    properties = {name: json.loads(value) for name, value in session.get_modelmeta().custom_metadata_map.items()}
+    assert properties["classes"] == ["hotdog", "not_hotdog"]
+    assert properties["calibration"]["temperature"] == temperature
+    assert properties["preprocessing"]["crop"] == shown.shape[-1]
     files = (str(version / f"{name}-symbol.json"), ["data"], str(version / f"{name}-0000.params"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the type of an input cannot be known
         symbol = mx.gluon.SymbolBlock.imports(*files)
     np.testing.assert_allclose(symbol(mx.nd.array(shown)).asnumpy(), expected, rtol=1e-3, atol=1e-4)
-    shares = load_version(version).classify(photo)
-    assert list(shares) == ["hotdog", "not_hotdog"] == json.loads((version / "classes.json").read_text())
-    temperature = json.loads((version / "manifest.json").read_text())["calibration"]["temperature"]
-    np.testing.assert_allclose(list(shares.values()), softmax(expected[0] / temperature), atol=1e-3)
+    found = load_version(version).classify(photo)
+    assert list(found) == ["hotdog", "not_hotdog"] == json.loads((version / "classes.json").read_text())
+    np.testing.assert_allclose(list(found.values()), shares, atol=1e-3)
 
 
 def test_snippets_of_the_card_answer_alike(

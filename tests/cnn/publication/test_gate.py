@@ -15,8 +15,7 @@ from cnn.data.preparation import prepare
 from cnn.evaluation.paired import compare_paired
 from cnn.publication.champions import champion, promote, standing_champion
 from cnn.publication.gate import permits
-from cnn.publication.manifest import Manifest
-from cnn.publication.versions import versions
+from cnn.publication.manifest import Manifest, versions
 from cnn.support.errors import UserError
 
 

@@ -10,7 +10,7 @@ from candidates import Made, make_candidate
 
 from cnn.data.datasets import Dataset
 from cnn.data.images import PHOTO, Preprocessing
-from cnn.evaluation.calibration import Calibration
+from cnn.evaluation.answers import Calibration
 from cnn.evaluation.comparison import Comparison, ComparisonRow
 from cnn.evaluation.metrics import Metrics
 from cnn.networks.architectures import NetworkConfig

@@ -16,7 +16,7 @@ from cnn.data.preparation import prepare
 from cnn.publication import new_data
 from cnn.publication.manifest import Manifest
 from cnn.publication.new_data import find_drift, require_no_drift
-from cnn.publication.versions import IMAGES_FILE
+from cnn.publication.records import IMAGES_FILE
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 

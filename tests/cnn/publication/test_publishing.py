@@ -16,13 +16,14 @@ from conftest import ROOT, write_images
 from PIL import Image
 
 from cnn.data.preparation import prepare
-from cnn.evaluation.calibration import UNCALIBRATED
+from cnn.evaluation.answers import UNCALIBRATED
 from cnn.evaluation.comparison import Comparison, ComparisonRow
 from cnn.evaluation.report import evaluate
 from cnn.publication.champions import champion, find_champion, promote
-from cnn.publication.manifest import Manifest
+from cnn.publication.contents import new_images
+from cnn.publication.manifest import Manifest, versions
 from cnn.publication.model_card import history_rows, model_card, summary
-from cnn.publication.versions import is_intact, load_version, new_images, versions
+from cnn.publication.versions import is_intact, load_version
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
 

@@ -9,7 +9,8 @@ from candidates import Made, equal, hotdog, models, other, photos  # noqa: F401 
 
 from cnn.data.datasets import Dataset
 from cnn.evaluation.report import read_predictions
-from cnn.publication.manifest import REPORT_PAGE, Manifest
+from cnn.publication.manifest import Manifest
+from cnn.publication.records import REPORT_PAGE
 
 CELL = re.compile(r'href="#(cell-\d+-\d+)">([\d,]+)<')
 

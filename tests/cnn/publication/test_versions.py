@@ -17,8 +17,9 @@ from PIL import Image
 
 from cnn.data.datasets import Dataset
 from cnn.publication.champions import champion, find_champion, promote, standing_champion
-from cnn.publication.manifest import Champion, Manifest
-from cnn.publication.versions import can_answer, is_intact, load_version, versions
+from cnn.publication.manifest import Manifest, versions
+from cnn.publication.records import Champion
+from cnn.publication.versions import can_answer, is_intact, load_version
 from cnn.support.errors import UserError
 
 
@@ -130,10 +131,10 @@ def test_champion_says_what_it_is(version: Path) -> None:
     other = shutil.copytree(version, version.parent / "v0002")
     promote(other)
     assert champion(version.parent) == standing_champion(version.parent) == other
-    entry = Champion.model_validate_json((version.parent / "champion.json").read_text())
+    entry = Champion.read(version.parent)
     manifest = Manifest.open(version)
-    assert (entry.version, entry.metrics, entry.since) == ("v0002", manifest.metrics, manifest.created)
-    assert entry.notes == manifest.lineage.notes
+    assert (entry.version, entry.since) == ("v0002", manifest.created)
+    assert entry.metrics == manifest.model_dump(mode="json")["metrics"] and not entry.notes
 
 
 def test_champion_that_is_gone_is_reported(version: Path, caplog: pytest.LogCaptureFixture) -> None:

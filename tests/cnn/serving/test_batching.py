@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from stub_predictor import StubPredictor, application, client_of, encoded
 
-from cnn.evaluation.classifier import Answer
+from cnn.evaluation.answers import Answer
 from cnn.serving.batching import Batcher, Busy, Undecodable
 from cnn.serving.predictor import Predictor
 from cnn.serving.uploads import Limits

@@ -12,7 +12,7 @@ READERS = ("zip", "records", "cifar", "parquet")
 
 
 @pytest.mark.parametrize("reader", READERS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused(reader: str, data: st.DataObject, tmp_path: Path) -> None:
     if not (tmp_path / "whole").exists():

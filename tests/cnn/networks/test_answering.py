@@ -1,17 +1,19 @@
-"""Explained networks, run by onnxruntime, against the plain networks, run by MXNet, and numpy."""
+"""Networks that answer, run by onnxruntime, against the plain networks, run by MXNet, and numpy."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from cnn.data.images import Preprocessing
+from cnn.networks.answering import OUTPUTS, answering
 from cnn.networks.architectures import NetworkConfig
-from cnn.networks.explaining import explained
 from cnn.networks.exporting import export_onnx
 from cnn.networks.initializers import make_initializer
-from cnn.networks.running import Runner, initialise, parameters, with_parameters
+from cnn.networks.running import initialise, parameters, with_parameters
+from cnn.networks.sessions import Session
 from cnn.support.backend import Network, mx
 
 SIDE = 64
@@ -42,11 +44,14 @@ def test_positions_add_up_to_the_answer(architecture: str, mirrored_mean: bool, 
     net = initialise(config.build(3), SIDE, 0, make_initializer("he"))
     images = np.random.default_rng(0).normal(size=(2, 3, SIDE, SIDE)).astype(np.float32)
 
-    export_onnx(explained(config, 3, parameters(net)), tmp_path / "explained.onnx", SIDE)
-    runner = Runner.of_onnx(tmp_path / "explained.onnx", SIDE)
-    ((logits, features, activations),) = runner.all_outputs([images])
+    explaining = answering(config, 3, parameters(net), temperature=2, explains=True)
+    export_onnx(explaining, tmp_path / "explaining.onnx", SIDE, OUTPUTS)
+    session = Session(tmp_path / "explaining.onnx")
+    assert session.names == OUTPUTS
+    ((probabilities, features, activations),) = session.all_outputs([images])
 
-    assert_close(logits, with_parameters(config, 3, parameters(net))(mx.nd.array(images)).asnumpy())
+    logits = with_parameters(config, 3, parameters(net))(mx.nd.array(images)).asnumpy()
+    assert_close(probabilities, softmax(logits / 2, 1))
     assert_close(features, net.features(mx.nd.array(images)).asnumpy().mean((2, 3)))
     assert_close(activations.mean((2, 3)), logits)
     own, mirrored = by_position(net, images), by_position(net, images[..., ::-1])[..., ::-1]

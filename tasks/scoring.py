@@ -1,0 +1,39 @@
+"""Score images by a published version, a shard at a time, and join the scores."""
+
+from pathlib import Path
+
+from cnn.publication.champions import find_champion
+from cnn.serving.predictor import Predictor
+from cnn.serving.scoring import join_scores, save_scores
+from cnn.serving.scoring import score as score_images
+from cnn.serving.shards import Shard
+from cnn.support.progress import track
+from cnn.support.references import Reference
+from tasks.caching import own_folder
+from tasks.steps import step
+
+
+def choose_version(models: Path, name: str | None) -> Reference:
+    """The champion as it is now, by which all shards will be scored.
+
+    Raises:
+        UserError: there is none, or it was altered since it was published.
+    """
+    return Reference.to(Predictor(find_champion(models, name)).version)
+
+
+@step("score shard {number} of {count}", unkeyed=("number", "count"))
+def score_shard(shard: Shard, version: Reference, *, number: int, count: int, store: Path) -> Reference:
+    """The scores of a shard's images."""
+    path = own_folder(store, "scores") / "scores.parquet"
+    predictor = Predictor(version.path)
+    scores = score_images(predictor, shard.images())
+    save_scores(path, track(scores, f"shard {number} of {count}", len(shard.names), "image"), predictor)
+    return Reference.to(path)
+
+
+@step("join scores")
+def join(parts: dict[str, Reference], *, output: Path) -> Reference:
+    """The scores of all shards as one file."""
+    join_scores((part.path for part in parts.values()), output)
+    return Reference.to(output)
