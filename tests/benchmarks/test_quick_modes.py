@@ -120,9 +120,8 @@ def test_memory(capsys: pytest.CaptureFixture) -> None:
 def test_serving(capsys: pytest.CaptureFixture) -> None:
     serving.main(["--quick"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert [row[0] for row in rows[1:3]] == ["| this, without Prefect", "| this flow"] and {
-        len(row) for row in rows
-    } == {5}
+    assert [row[0] for row in rows[1:3]] == ["| this, without Prefect", "| this flow"]
+    assert {len(row) for row in rows} == {5}
 
 
 @pytest.mark.slow
