@@ -63,22 +63,32 @@ def as_candidate(folder: Path, dataset: Dataset, trained: Checkpoint) -> Made:
     return Made(folder / "checkpoint", folder / "report", dataset, lineage)
 
 
+#: Candidates that no test changes, by class and bias: made once in a process, as their figures take seconds.
+_MADE: dict[tuple[int, float], Made] = {}
+
+
+def _made(factory: pytest.TempPathFactory, dataset: Dataset, always: int, bias: float = 1) -> Made:
+    if (always, bias) not in _MADE:
+        _MADE[always, bias] = make_candidate(factory.mktemp("candidate"), dataset, always, bias=bias)
+    return _MADE[always, bias]
+
+
 @pytest.fixture(scope="module")
 def hotdog(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A candidate of test F1 2/3: everything is a hotdog."""
-    return make_candidate(tmp_path_factory.mktemp("hotdog"), drawn_dataset, 0)
+    return _made(tmp_path_factory, drawn_dataset, 0)
 
 
 @pytest.fixture(scope="module")
 def other(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A candidate of test F1 0: nothing is a hotdog."""
-    return make_candidate(tmp_path_factory.mktemp("other"), drawn_dataset, 1)
+    return _made(tmp_path_factory, drawn_dataset, 1)
 
 
 @pytest.fixture(scope="module")
 def equal(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Another network with the same predictions as `hotdog`."""
-    return make_candidate(tmp_path_factory.mktemp("equal"), drawn_dataset, 0, bias=2)
+    return _made(tmp_path_factory, drawn_dataset, 0, bias=2)
 
 
 @pytest.fixture(scope="module")
