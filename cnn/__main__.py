@@ -13,11 +13,21 @@ _COMMANDS = ("classify", "audit", "models", "serve", "clean")
 
 
 def parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
-    """What the command line may say; the arguments that are files or addresses are taken as they are."""
+    """What the command line may say, as far as what the commands need is installed.
+
+    Raises:
+        UserError: what the only command needs is not installed.
+    """
     found = argparse.ArgumentParser("python -m cnn", description=__doc__, allow_abbrev=False)
     added = found.add_subparsers(metavar="|".join(_COMMANDS))
     for command in commands:
-        importlib.import_module(f"cnn.commands.{command}").add(added)
+        try:
+            module = importlib.import_module(f"cnn.commands.{command}")
+        except ModuleNotFoundError as error:  # requirements/predict.txt has what classify and serve need
+            if len(commands) == 1:
+                raise UserError(f"{command}: {error.name} is not installed: install requirements/cpu.txt.") from error
+        else:
+            module.add(added)
     return found
 
 

@@ -22,7 +22,12 @@ def score(settings: ScoreSettings) -> runs.End:
     parts = {}
     for number, shard in enumerate(shards, start=1):
         parts[str(number)] = scoring.score_shard(
-            shard, version, number=number, count=len(shards), store=settings.store.absolute()
+            shard,
+            version,
+            provider=settings.provider,
+            number=number,
+            count=len(shards),
+            store=settings.store.absolute(),
         )
     return runs.end_scoring(scoring.join(parts, output=settings.output.absolute()))
 

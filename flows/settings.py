@@ -11,6 +11,7 @@ from cnn.data.corrections import read_labels
 from cnn.evaluation.answers import MOST_PROBABLE
 from cnn.evaluation.calibration import Aim
 from cnn.networks.architectures import ARCHITECTURES, BACKBONES, ArchitectureName, BackboneName
+from cnn.networks.sessions import Provider, require_provider
 from cnn.publication.champions import find_champion
 from cnn.publication.gate import MARGIN, Promotion
 from cnn.serving.scoring import require_replaceable
@@ -206,11 +207,13 @@ class ScoreSettings(FlowSettings, _Scoring):
     """Answer any number of images by the champion of a model, and write the answers as one Parquet file."""
 
     name: ModelName | None = Field(None, description="name of the model; default: the only one, or hotdog")
+    provider: Provider = Field("cpu", description="what runs the network; cuda: onnxruntime-gpu")
 
     def check(self) -> None:
         """Refuse also an input that is not there, and an output that cannot be written or is something else."""
         if not self.input.exists():
             raise UserError(f"input {self.input}: there is no such file or folder; check the path.")
+        require_provider(self.provider)
         find_champion(self.models, self.name)
         super().check()
         require_writable(self.output.absolute().parent, "output")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cnn.networks.sessions import Provider
 from cnn.publication.champions import find_champion
 from cnn.serving.predictor import Predictor
 from cnn.serving.scoring import join_scores, save_scores
@@ -23,10 +24,12 @@ def choose_version(models: Path, name: str | None) -> Reference:
 
 
 @step("score shard {number} of {count}", unkeyed=("number", "count"))
-def score_shard(shard: Shard, version: Reference, *, number: int, count: int, store: Path) -> Reference:
+def score_shard(
+    shard: Shard, version: Reference, *, provider: Provider, number: int, count: int, store: Path
+) -> Reference:
     """The scores of a shard's images."""
     path = own_folder(store, "scores") / "scores.parquet"
-    predictor = Predictor(version.path)
+    predictor = Predictor(version.path, provider)
     scores = score_images(predictor, shard.images())
     save_scores(path, track(scores, f"shard {number} of {count}", len(shard.names), "image"), predictor)
     return Reference.to(path)

@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from cnn.networks.sessions import Provider
 from cnn.support.places import given_path
 
 #: To which a command is added: ``ArgumentParser.add_subparsers()``.
@@ -24,6 +25,13 @@ def add_model(command: argparse.ArgumentParser) -> None:
     """The arguments that say which model is meant."""
     command.add_argument("--name", help="which model; default: the only one, or hotdog")
     command.add_argument("--models", type=as_path, default=Path("artifacts"), help="folder of published models")
+
+
+def add_provider(command: argparse.ArgumentParser) -> None:
+    """The argument that says what runs the network."""
+    command.add_argument(
+        "--provider", choices=get_args(Provider), default="cpu", help="what runs the network; cuda: onnxruntime-gpu"
+    )
 
 
 def as_path(text: str) -> Path:

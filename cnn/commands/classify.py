@@ -8,12 +8,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from cnn.commands.arguments import Commands, add_command, add_model, as_path
+from cnn.commands.arguments import Commands, add_command, add_model, add_provider, as_path
 from cnn.data.decoding import MAX_BYTES, NotAnImageError
 from cnn.data.images import keep_decoded
 from cnn.data.transfers import FAILURES, describe_failure, download, is_url
 from cnn.evaluation.answers import Answer
 from cnn.evaluation.figures import save_figure, seen_by_network
+from cnn.networks.sessions import Provider
 from cnn.serving.predictor import Predictor
 from cnn.support.errors import UserError
 from cnn.support.files import read_file
@@ -31,6 +32,7 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "classify", "print the class and the probabilities of images", _run)
     command.add_argument("images", nargs="+", help="image files, http(s) addresses, or folders of images")
     add_model(command)
+    add_provider(command)
     command.add_argument("--json", action="store_true", help="print one JSON object per image")
     command.add_argument(
         "--plot", type=as_path, help="save the (first) image, what the network sees of it and where, as PNG"
@@ -38,7 +40,9 @@ def add(commands: Commands) -> None:
 
 
 def _run(given: argparse.Namespace) -> None:
-    classify(given.images, models=given.models, name=given.name, as_json=given.json, plot=given.plot)
+    classify(
+        given.images, models=given.models, name=given.name, as_json=given.json, plot=given.plot, provider=given.provider
+    )
 
 
 @dataclass(frozen=True)
@@ -107,14 +111,20 @@ def _line(place: str, answer: Answer, as_json: bool) -> str:
 
 
 def classify(
-    images: Sequence[str], *, models: Path, name: str | None = None, as_json: bool = False, plot: Path | None = None
+    images: Sequence[str],
+    *,
+    models: Path,
+    name: str | None = None,
+    as_json: bool = False,
+    plot: Path | None = None,
+    provider: Provider = "cpu",
 ) -> None:
     """Print a prediction for each image: of files, of http(s) addresses, and of all files in folders.
 
     Raises:
         UserError: some could not be read; the others have been classified.
     """
-    predictor = Predictor.champion(models, name)
+    predictor = Predictor.champion(models, name, provider)
     failures, places = [], list(_places(images))
     if not places:
         raise UserError(f"{', '.join(images)}: there are no files; name images or a folder of them.")

@@ -4,7 +4,7 @@ import argparse
 import logging
 from functools import partial
 
-from cnn.commands.arguments import Commands, add_command, add_model, as_path
+from cnn.commands.arguments import Commands, add_command, add_model, add_provider, as_path
 from cnn.serving.predictor import Predictor
 from cnn.support.errors import UserError
 
@@ -13,6 +13,7 @@ def add(commands: Commands) -> None:
     """Add the command to the command line."""
     command = add_command(commands, "serve", "answer on a web page and by HTTP, with the champion", _run)
     add_model(command)
+    add_provider(command)
     command.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all of this machine's")
     command.add_argument("--port", type=_port, default=8080, help="port to listen at; 0: any that is free")
     command.add_argument("--collect", type=as_path, help="folder that keeps images and labels that visitors correct")
@@ -46,7 +47,7 @@ def _run(given: argparse.Namespace) -> None:
     if given.max_waiting < given.max_images:
         raise UserError(f"--max-waiting {given.max_waiting}: expected --max-images ({given.max_images}) or more.")
     limits = Limits(given.max_mib << 20, given.max_images, given.max_seconds, given.max_waiting)
-    champion = CurrentChampion(partial(Predictor.champion, given.models, given.name))
+    champion = CurrentChampion(partial(Predictor.champion, given.models, given.name, given.provider))
     collection = Collection(given.collect, champion.predictor.classes) if given.collect else None
     listener = listen(given.host, given.port)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
