@@ -97,8 +97,8 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     "score": (
         scoring.score_shard,
         {
-            "shard": FileShard(source=Path("/photos"), names=("a.jpg",)), "version": reference("version"), "number": 1,
-            "count": 1, "store": STORE,
+            "shard": FileShard(source=Path("/photos"), names=("a.jpg",)), "version": reference("version"),
+            "provider": "cpu", "number": 1, "count": 1, "store": STORE,
         },
     ),
     "join scores": (scoring.join, {"parts": {"1": reference("part")}, "output": Path("/scores.parquet")}),
