@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
-from cnn.evaluation.report import evaluate
+from cnn.evaluation import report
 from cnn.networks.architectures import NetworkConfig
 from cnn.networks.initializers import random_parameters
 from cnn.publication.manifest import Lineage, Manifest
@@ -58,12 +59,14 @@ def make_candidate(folder: Path, dataset: Dataset, always: int, *, bias: float =
 def as_candidate(folder: Path, dataset: Dataset, trained: Checkpoint) -> Made:
     """A network, saved and evaluated."""
     save_checkpoint(folder / "checkpoint", trained)
-    evaluate(folder / "checkpoint", dataset, folder / "report")
+    with pytest.MonkeyPatch.context() as patch:  # figures take seconds, and no test looks at these
+        patch.setattr(report, "save_figure", lambda figure, path, notes: Image.new("RGB", (1, 1)).save(path))
+        report.evaluate(folder / "checkpoint", dataset, folder / "report")
     lineage = Lineage.of(dataset, hotdog_recipe(), source="drawn")
     return Made(folder / "checkpoint", folder / "report", dataset, lineage)
 
 
-#: Candidates that no test changes, by class and bias: made once in a process, as their figures take seconds.
+#: Candidates that no test changes, by class and bias: made once in a process.
 _MADE: dict[tuple[int, float], Made] = {}
 
 
