@@ -50,6 +50,7 @@ def cifar(settings: CifarSettings) -> runs.End:
         models=place.models,
         promote=settings.promote,
         margin=settings.margin,
+        int8=settings.int8,
     )
     runs.require_no_failures(failures, version)
     return runs.end(outcomes.of_version(version, published), dataset)

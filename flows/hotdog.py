@@ -52,6 +52,7 @@ def hotdog(settings: HotdogSettings) -> runs.End:
         models=place.models,
         promote=settings.promote,
         margin=settings.margin,
+        int8=settings.int8,
     )
     return runs.end(outcomes.of_version(version, published), dataset)
 

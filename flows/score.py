@@ -25,6 +25,7 @@ def score(settings: ScoreSettings) -> runs.End:
             shard,
             version,
             provider=settings.provider,
+            int8=settings.int8,
             number=number,
             count=len(shards),
             store=settings.store.absolute(),

@@ -81,6 +81,9 @@ class _Training(BaseModel):
         "says so; always: without a comparison; never: only by hand",
     )
     margin: float = Field(MARGIN, ge=0, le=1, description="of not-worse: how far below 0 that interval may reach")
+    int8: bool = Field(
+        False, description="publish the network in integers of 8 bits, too, unless its F1 is lower by more than 0.005"
+    )
 
     @model_validator(mode="after")
     def _check_recipe(self) -> Self:
@@ -208,6 +211,7 @@ class ScoreSettings(FlowSettings, _Scoring):
 
     name: ModelName | None = Field(None, description="name of the model; default: the only one, or hotdog")
     provider: Provider = Field("cpu", description="what runs the network; cuda: onnxruntime-gpu")
+    int8: bool = Field(False, description="answer by the version's network in integers of 8 bits: faster")
 
     def check(self) -> None:
         """Refuse also an input that is not there, and an output that cannot be written or is something else."""

@@ -98,6 +98,7 @@ def publish(
     models: Path,
     promote: Promotion,
     margin: float,
+    int8: bool,
 ) -> ModelVersion:
     """Write the next version of the model, make it the champion if the rule permits it."""
     version = publish_version(
@@ -109,6 +110,7 @@ def publish(
         models=models,
         promote=promote,
         margin=margin,
+        int8=int8,
         durations=durations(),
     )
     _declare_asset(version, made_from)

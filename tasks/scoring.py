@@ -25,11 +25,11 @@ def choose_version(models: Path, name: str | None) -> Reference:
 
 @step("score shard {number} of {count}", unkeyed=("number", "count"))
 def score_shard(
-    shard: Shard, version: Reference, *, provider: Provider, number: int, count: int, store: Path
+    shard: Shard, version: Reference, *, provider: Provider, int8: bool, number: int, count: int, store: Path
 ) -> Reference:
     """The scores of a shard's images."""
     path = own_folder(store, "scores") / "scores.parquet"
-    predictor = Predictor(version.path, provider)
+    predictor = Predictor(version.path, provider, int8)
     scores = score_images(predictor, shard.images())
     save_scores(path, track(scores, f"shard {number} of {count}", len(shard.names), "image"), predictor)
     return Reference.to(path)

@@ -91,14 +91,14 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
         {
             "name": "food", **DONE, "report": reference("report"), "lineage": LINEAGE,
             "made_from": {"data": reference("photos")}, "models": Path("/models"), "promote": "not-worse",
-            "margin": 0.01,
+            "margin": 0.01, "int8": False,
         },
     ),
     "score": (
         scoring.score_shard,
         {
             "shard": FileShard(source=Path("/photos"), names=("a.jpg",)), "version": reference("version"),
-            "provider": "cpu", "number": 1, "count": 1, "store": STORE,
+            "provider": "cpu", "int8": False, "number": 1, "count": 1, "store": STORE,
         },
     ),
     "join scores": (scoring.join, {"parts": {"1": reference("part")}, "output": Path("/scores.parquet")}),

@@ -28,10 +28,11 @@ def add_model(command: argparse.ArgumentParser) -> None:
 
 
 def add_provider(command: argparse.ArgumentParser) -> None:
-    """The argument that says what runs the network."""
+    """The arguments that say what runs the network."""
     command.add_argument(
         "--provider", choices=get_args(Provider), default="cpu", help="what runs the network; cuda: onnxruntime-gpu"
     )
+    command.add_argument("--int8", action="store_true", help="answer by its network in integers of 8 bits: faster")
 
 
 def as_path(text: str) -> Path:

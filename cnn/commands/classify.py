@@ -14,7 +14,6 @@ from cnn.data.images import keep_decoded
 from cnn.data.transfers import FAILURES, describe_failure, download, is_url
 from cnn.evaluation.answers import Answer
 from cnn.evaluation.figures import save_figure, seen_by_network
-from cnn.networks.sessions import Provider
 from cnn.serving.predictor import Predictor
 from cnn.support.errors import UserError
 from cnn.support.files import read_file
@@ -40,9 +39,8 @@ def add(commands: Commands) -> None:
 
 
 def _run(given: argparse.Namespace) -> None:
-    classify(
-        given.images, models=given.models, name=given.name, as_json=given.json, plot=given.plot, provider=given.provider
-    )
+    predictor = Predictor.champion(given.models, given.name, given.provider, given.int8)
+    classify(given.images, predictor, as_json=given.json, plot=given.plot)
 
 
 @dataclass(frozen=True)
@@ -110,21 +108,12 @@ def _line(place: str, answer: Answer, as_json: bool) -> str:
     return printable(f"{place}: {_caption(answer)}")
 
 
-def classify(
-    images: Sequence[str],
-    *,
-    models: Path,
-    name: str | None = None,
-    as_json: bool = False,
-    plot: Path | None = None,
-    provider: Provider = "cpu",
-) -> None:
+def classify(images: Sequence[str], predictor: Predictor, *, as_json: bool = False, plot: Path | None = None) -> None:
     """Print a prediction for each image: of files, of http(s) addresses, and of all files in folders.
 
     Raises:
         UserError: some could not be read; the others have been classified.
     """
-    predictor = Predictor.champion(models, name, provider)
     failures, places = [], list(_places(images))
     if not places:
         raise UserError(f"{', '.join(images)}: there are no files; name images or a folder of them.")

@@ -47,7 +47,7 @@ def _run(given: argparse.Namespace) -> None:
     if given.max_waiting < given.max_images:
         raise UserError(f"--max-waiting {given.max_waiting}: expected --max-images ({given.max_images}) or more.")
     limits = Limits(given.max_mib << 20, given.max_images, given.max_seconds, given.max_waiting)
-    champion = CurrentChampion(partial(Predictor.champion, given.models, given.name, given.provider))
+    champion = CurrentChampion(partial(Predictor.champion, given.models, given.name, given.provider, given.int8))
     collection = Collection(given.collect, champion.predictor.classes) if given.collect else None
     listener = listen(given.host, given.port)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")

@@ -37,11 +37,18 @@ def answering(
         features(mx.nd.zeros((1, 3, side, side), ctx=devices.contexts[0])).shape if features else ()
     )
 
-    return _block(features, output, shape, mirrored=config.mirrored_mean, explains=explains, temperature=temperature)
+    return _block(features, output, shape, classes, config.mirrored_mean, explains=explains, temperature=temperature)
 
 
 def _block(
-    features: Any, output: Network, shape: tuple[int, ...], *, mirrored: bool, explains: bool, temperature: float
+    features: Any,
+    output: Network,
+    shape: tuple[int, ...],
+    classes: int,
+    mirrored: bool,
+    *,
+    explains: bool,
+    temperature: float,
 ) -> Network:
     """The network that `answering` describes, of its two parts; the first makes (n, *shape[1:]) of images."""
 
@@ -51,20 +58,26 @@ def _block(
             self.features, self.output = features, output
 
         def hybrid_forward(self, F: Any, images: Any) -> Any:  # noqa: N803  (Gluon's name for arrays' or symbols' operators)
-            def look(images: Any) -> tuple[Any, Any]:
-                seen = self.features(images) if features else images
-                return seen, _by_position(F, self.output, seen, shape) if explains else self.output(seen)
-
-            seen, said = look(images)
+            if mirrored:  # in one pass, as onnxruntime computes in integers only with weights that are used once
+                images = F.concat(images, mirror(F, images), dim=0)
+            seen = self.features(images) if features else images
+            said = _by_position(F, self.output, seen, shape, classes) if explains else self.output(seen)
+            known = [_mean(F, seen) if len(shape) == 4 else seen] if features else []
             if mirrored:
-                _, other = look(mirror(F, images))
-                said = (said + (mirror(F, other) if explains else other)) / 2
-            outputs = [F.softmax((_mean(F, said) if explains else said) / temperature)]
-            if features:
-                outputs.append(_mean(F, seen) if len(shape) == 4 else seen)
-            return [*outputs, said] if explains else outputs
+                size = (classes, *shape[2:]) if explains else (classes,)
+                own, other = (_half(F, said, each, size) for each in (0, 1))
+                said = (own + (mirror(F, other) if explains else other)) / 2
+                known = [_half(F, each, 0, shape[1:2]) for each in known]
+            probabilities = F.softmax((_mean(F, said) if explains else said) / temperature)
+            return [probabilities, *known, said] if explains else [probabilities, *known]
 
     return Answering()
+
+
+def _half(F: Any, values: Any, number: int, size: tuple[int, ...]) -> Any:  # noqa: N803
+    """The first (0) or second (1) half of values (2 n, *size): (n, *size)."""
+    halves = F.reshape(values, shape=(2, -1, *size))
+    return F.reshape(F.slice_axis(halves, axis=0, begin=number, end=number + 1), shape=(-1, *size))
 
 
 def _mean(F: Any, maps: Any) -> Any:  # noqa: N803
@@ -72,11 +85,11 @@ def _mean(F: Any, maps: Any) -> Any:  # noqa: N803
     return F.flatten(F.Pooling(maps, global_pool=True, pool_type="avg", kernel=(1, 1)))
 
 
-def _by_position(F: Any, output: Network, maps: Any, shape: tuple[int, ...]) -> Any:  # noqa: N803
+def _by_position(F: Any, output: Network, maps: Any, shape: tuple[int, ...], classes: int) -> Any:  # noqa: N803
     """What a network's last part gives at each position of maps (n, *shape[1:]) alone: (n, classes, height, width)."""
     _, channels, height, width = shape
     logits = output(F.reshape(F.transpose(maps, axes=(0, 2, 3, 1)), shape=(-1, channels, 1, 1)))
-    return F.transpose(F.reshape(logits, shape=(-1, height, width, 0), reverse=True), axes=(0, 3, 1, 2))
+    return F.transpose(F.reshape(logits, shape=(-1, height, width, classes)), axes=(0, 3, 1, 2))
 
 
 def _parts(net: Network) -> tuple[Any, Network]:

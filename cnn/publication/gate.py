@@ -31,7 +31,7 @@ _BY_HAND = "to make this version the champion, use python -m cnn models promote.
 class Candidate:
     """A trained network that may be published: folders of its checkpoint and report, its dataset, its lineage.
 
-    ``durations`` are the seconds of the steps that led to it.
+    ``durations`` are the seconds of the steps that led to it; ``int8`` asks for its network in integers, too.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Candidate:
     dataset: Dataset
     lineage: Lineage
     durations: Mapping[str, float]
+    int8: bool = False
 
 
 @dataclass(frozen=True)

@@ -116,13 +116,34 @@ class Judgement(_Record):
     paired: PairedComparison
 
 
+class Integers(_Record):
+    """What came of the network in integers of 8 bits, beside the one of full precision.
+
+    Attributes:
+        split: of which images both answered.
+        f1: its F1, and ``full_f1`` the other's.
+        speedup: its images a second on one core divided by the other's, on the machine that published it.
+        bytes: size of its file.
+        kept: whether the version holds it: not if its F1 is lower by more than half a point.
+    """
+
+    split: str
+    images: int
+    f1: float
+    full_f1: float
+    speedup: float
+    bytes: int
+    kept: bool
+
+
 class Manifest(_Record):
     """Everything known of a model version.
 
     ``judgement`` is None if it was not compared with a champion; ``outlook`` says whether more images would help, if
     that is known; ``calibration`` makes its answers from the network's probabilities; ``durations`` are the seconds of
     the steps that ran; ``differences`` are by how much the probabilities of its files differ from MXNet's at most, on
-    some images of its data; ``files`` holds the SHA-256 of each of its files.
+    some images of its data; ``integers`` is None if that file was not asked for; ``files`` holds the SHA-256 of each of
+    its files.
     """
 
     name: str
@@ -142,6 +163,7 @@ class Manifest(_Record):
     lineage: Lineage
     durations: dict[str, float] = {}
     differences: dict[str, float] = {}
+    integers: Integers | None = None
     software: dict[str, str]
     files: dict[str, str] = {}
 

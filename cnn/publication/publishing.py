@@ -22,14 +22,15 @@ from cnn.publication.champions import is_due, restore_champion
 from cnn.publication.champions import promote as make_champion
 from cnn.publication.exports import export_network
 from cnn.publication.gate import MARGIN, Candidate, Decision, Promotion, decide, require_same_source
-from cnn.publication.manifest import Lineage, Manifest, versions
+from cnn.publication.integers import write_integers
+from cnn.publication.manifest import Integers, Lineage, Manifest, versions
 from cnn.publication.model_card import model_card
-from cnn.publication.records import IMAGES_FILE, REPORT_PAGE
+from cnn.publication.records import IMAGES_FILE, REPORT_PAGE, integer_file, network_files
 from cnn.publication.report_page import report_page
 from cnn.publication.versions import Served, is_intact, next_version, open_classifier, set_aside_damaged
 from cnn.support.files import atomic_folder, file_digest, locked
 from cnn.support.parallel import ordered_map
-from cnn.training.checkpoints import checkpoint_file, load_checkpoint
+from cnn.training.checkpoints import Checkpoint, checkpoint_file, load_checkpoint
 
 MODEL_CARD_FILE = "README.md"
 _COMPARED = 12  # images on which the files of a version are compared, or up to twice as many
@@ -56,6 +57,7 @@ def publish(
     models: Path,
     promote: Promotion = "not-worse",
     margin: float = MARGIN,
+    int8: bool = False,
     durations: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a network as the next version of the model ``name`` and, if the rule permits it, make it the champion.
@@ -69,6 +71,7 @@ def publish(
         models: folder of all published models.
         promote, margin: the rule, see `cnn.publication.gate.permits`; ``"always"`` makes it the champion without a
             comparison, also where no intact champion is left.
+        int8: whether a new version also gets its network in integers, if that answers as well.
         durations: seconds of the steps that led to it, by their names, for its manifest and page.
 
     Returns:
@@ -78,7 +81,7 @@ def publish(
         ValueError: the report is of another checkpoint.
         UserError: the model ``name`` is of other data, unless ``promote`` is ``"always"``.
     """
-    candidate = Candidate(name, checkpoint, report, dataset, lineage, durations or {})
+    candidate = Candidate(name, checkpoint, report, dataset, lineage, durations or {}, int8)
     digest = file_digest(checkpoint_file(checkpoint))
     if Report.open(report).checkpoint != digest:
         raise ValueError(f"{report}: is a report of another checkpoint than {checkpoint}")
@@ -109,6 +112,7 @@ def _published_before(
         judged = (manifest.judgement.rule, manifest.judgement.margin) if manifest.judgement else (promote, margin)
         # what a version says of itself is never edited
         wanted = manifest.promoted or (promote != "always" and judged == (promote, margin))
+        wanted = wanted and (manifest.integers is not None or not candidate.int8)
         if same and wanted and is_intact(version) and _accuracies(version) == _accuracies(candidate.report):
             return version
     return None
@@ -146,6 +150,7 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
             lineage=candidate.lineage,
             durations=dict(candidate.durations),
             differences=differences(temporary, trained, report.calibration, _some_images(candidate.dataset)),
+            integers=_integers(candidate, temporary, trained, report) if candidate.int8 else None,
             software=_software(),
             files=_digests(temporary),
         )
@@ -156,6 +161,14 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
         (temporary / REPORT_PAGE).write_text(page, encoding="utf-8")
         manifest.model_copy(update={"files": _digests(temporary)}).save(temporary)
     return version
+
+
+def _integers(candidate: Candidate, folder: Path, trained: Checkpoint, report: Report) -> Integers:
+    """Write the file in integers into a version's folder, if it answers as well."""
+    architecture, preprocessing = trained.network.architecture, trained.network.preprocessing
+    full, path = folder / network_files(architecture)[-1], folder / integer_file(architecture)
+    positive = None if report.positive is None else trained.classes.index(report.positive)
+    return write_integers(full, path, candidate.dataset, preprocessing, report.calibration, positive)
 
 
 def _some_images(dataset: Dataset) -> list[Image.Image]:

@@ -36,6 +36,15 @@ def image_file(architecture: str) -> str:
     return f"{architecture}-image.onnx"
 
 
+def integer_file(architecture: str) -> str:
+    """Name of the ONNX file that computes in integers of 8 bits.
+
+    >>> integer_file("vgg")
+    'vgg-int8.onnx'
+    """
+    return f"{architecture}-int8.onnx"
+
+
 def read_manifest(version: Path) -> dict[str, Any]:
     """What the manifest of a published version says, once its checksum has been verified.
 

@@ -21,6 +21,7 @@ from cnn.publication.records import (
     NOVELTY_FILE,
     Champion,
     DamagedManifestError,
+    integer_file,
     network_files,
     read_manifest,
 )
@@ -124,7 +125,8 @@ class Served(NamedTuple):
         try:
             network = facts["network"]
             files = network_files(network["architecture"])
-            names = (*files, CLASSES_FILE, *({NOVELTY_FILE} & facts["files"].keys()))
+            optional = {NOVELTY_FILE, integer_file(network["architecture"])} & facts["files"].keys()
+            names = (*files, CLASSES_FILE, *sorted(optional))
             calibration = Calibration(**facts.get("calibration", {}))
             classes, preprocessing = tuple(facts["classes"]), Preprocessing(**network["preprocessing"])
             return cls(facts, files[-1], names, classes, preprocessing, calibration)
@@ -184,13 +186,16 @@ def load_version(version: str | Path) -> Classifier:
     return open_classifier(Path(version), verified(Path(version)))
 
 
-def open_classifier(version: Path, served: Served, provider: Provider = "cpu") -> Classifier:
-    """The classifier of a version whose files are known to be its own.
+def open_classifier(version: Path, served: Served, provider: Provider = "cpu", int8: bool = False) -> Classifier:
+    """The classifier of a version whose files are known to be its own; with ``int8`` it computes in integers.
 
     Raises:
-        UserError: the provider cannot be used.
+        UserError: the provider cannot be used, or the version has no network in integers.
     """
-    session = Session(version / served.onnx, provider)
+    file = integer_file(served.facts["network"]["architecture"]) if int8 else served.onnx
+    if int8 and file not in served.names:
+        raise UserError(f"{version}: it has no {file}: publish it with --int8, or answer without.")
+    session = Session(version / file, provider)
     network = session if session.names[0] == PROBABILITIES else _OfLogits(session, served.calibration)
     novelty = Novelty.load(version / NOVELTY_FILE) if NOVELTY_FILE in served.names else None
     return Classifier(network, served.classes, served.preprocessing, served.calibration, novelty)

@@ -24,26 +24,32 @@ class Predictor:
         classes: class names, in the order of the probabilities.
     """
 
-    def __init__(self, version: str | Path, provider: Provider = "cpu") -> None:
+    def __init__(self, version: str | Path, provider: Provider = "cpu", int8: bool = False) -> None:
         """Open a version, once its files are known to match its manifest.
+
+        Args:
+            provider: what runs the network.
+            int8: answer by its network in integers of 8 bits.
 
         Raises:
             UserError: the folder does not hold a whole version; names the file that was altered. Or this machine lacks
-                the provider.
+                the provider, or the version that file.
         """
         self.version = Path(version)
         served = verified(self.version)
-        self.facts, self._classifier = served.facts, open_classifier(self.version, served, provider)
+        self.facts, self._classifier = served.facts, open_classifier(self.version, served, provider, int8)
         self.classes = self._classifier.classes
 
     @classmethod
-    def champion(cls, models: str | Path = "artifacts", name: str | None = None, provider: Provider = "cpu") -> Self:
+    def champion(
+        cls, models: str | Path = "artifacts", name: str | None = None, provider: Provider = "cpu", int8: bool = False
+    ) -> Self:
         """The champion of the model ``name``; without a name, of the only model there is, or of ``hotdog``.
 
         Raises:
             UserError: there is none, or its files do not match its manifest.
         """
-        return cls(find_champion(Path(models), name), provider)
+        return cls(find_champion(Path(models), name), provider, int8)
 
     def view(self, image: bytes | Image.Image) -> Image.Image:
         """What the network sees of an image: encoded bytes, or an upright RGB image. May run on any thread.

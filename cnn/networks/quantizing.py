@@ -1,0 +1,55 @@
+"""Quantizing: a network in integers of 8 bits, a quarter of the size, and faster on processors."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: What is computed in integers; all else, such as the softmax, stays as it is.
+_KINDS = ["Conv", "Gemm", "MatMul", "Concat", "MaxPool", "Relu"]
+
+
+def quantize(network: Path, path: Path, views: Iterable[NDArray[np.float32]]) -> None:
+    """Write the ONNX file of a network anew in integers, scaled by what it makes of ``views``, (1, 3, side, side) each.
+
+    Static quantization, per channel (Jacob et al. 2018, https://arxiv.org/abs/1712.05877). Weights have 7 bits: with 8,
+    sums overflow on processors without VNNI, which would answer otherwise.
+    """
+    import onnx  # slow
+    import onnxruntime
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    class Views(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._views = iter(views)
+
+        def get_next(self) -> dict[str, Any] | None:
+            view = next(self._views, None)
+            return None if view is None else {"data": view}
+
+    with TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder) / "simpler.onnx")
+        onnxruntime.InferenceSession(network, options)  # writes it, batch normalisation folded into convolutions
+        logging.disable(logging.WARNING)  # it warns that this was not done
+        try:
+            quantize_static(
+                options.optimized_model_filepath,
+                path,
+                Views(),
+                op_types_to_quantize=_KINDS,
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {each.key: each.value for each in onnx.load(network).metadata_props})
+    onnx.save(model, path)

@@ -1,0 +1,78 @@
+"""A version's network in integers of 8 bits: made, and kept only if it answers as well as the other."""
+
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.data.datasets import Dataset
+from cnn.data.decoding import decode
+from cnn.data.images import Preprocessing, center_view, to_tensor
+from cnn.evaluation.answers import Calibration
+from cnn.networks.quantizing import quantize
+from cnn.networks.sessions import Session
+from cnn.publication.manifest import Integers
+from cnn.training.metrics import confusion_matrix, scores
+
+#: F1 may be lower by so much.
+MOST_LOST = 0.005
+_SCALED_BY, _JUDGED_ON, _TIMED_ON = 64, 500, 30  # images
+
+
+def write_integers(
+    network: Path,
+    path: Path,
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    calibration: Calibration,
+    positive: int | None,
+) -> Integers:
+    """Write an ONNX file anew in integers, and compare the two on images of the last split.
+
+    The file is deleted again if its F1 is lower by more than half a point. The scales of its integers are those of
+    training images.
+
+    Args:
+        positive: index of the class whose F1 it is; None: the mean of all classes.
+    """
+    quantize(network, path, _views(dataset, "train", preprocessing, _SCALED_BY)[1])
+    labels, views = _views(dataset, dataset.splits[-1], preprocessing, _JUDGED_ON)
+    figures = []
+    for file in (network, path):
+        session = Session(file)
+        probabilities = np.concatenate([found for found, *_ in session.all_outputs(views)])
+        confusion = confusion_matrix(labels, calibration.decide(probabilities), len(dataset.classes))
+        figures.append((scores(confusion, positive).f1, _images_per_second(session, views[:_TIMED_ON])))
+    (full, full_speed), (f1, speed) = figures
+    kept = f1 >= full - MOST_LOST
+    found = Integers(
+        split=dataset.splits[-1],
+        images=len(labels),
+        f1=f1,
+        full_f1=full,
+        speedup=round(speed / full_speed, 2),
+        bytes=path.stat().st_size,
+        kept=kept,
+    )
+    if not kept:
+        path.unlink()
+    return found
+
+
+def _views(
+    dataset: Dataset, split: str, preprocessing: Preprocessing, most: int
+) -> tuple[NDArray[np.int64], list[NDArray[np.float32]]]:
+    """Labels and inputs, (1, 3, side, side), of at most so many images of a split, at even distances."""
+    _, labels = dataset.ids_and_labels(split)
+    step = -(-len(labels) // most)
+    rows = islice(dataset.rows(split), 0, None, step)
+    return labels[::step], [to_tensor([center_view(decode(row.data), preprocessing)], preprocessing) for row in rows]
+
+
+def _images_per_second(session: Session, views: list[NDArray[np.float32]]) -> float:
+    begin = time.perf_counter()
+    for view in views:
+        session.run(view)
+    return len(views) / (time.perf_counter() - begin)
