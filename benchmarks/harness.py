@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+import cnn
 from cnn.data.sample import CLASSES, SIZE, draw
 from cnn.data.sources import SPLITS
 from cnn.networks.initializers import random_parameters
@@ -66,6 +67,24 @@ def write_tiles(folder: Path, images: int) -> Path:
             for index, tile in enumerate(tiles.reshape(-1, _TILE, _TILE, 3)[:images]):
                 Image.fromarray(tile).save(place / f"{index}.png")
     return folder
+
+
+def publish_tiles(options: Namespace, folder: Path) -> Path:
+    """Publish a network of random features that learnt from quick mode's tiny data; returns the folder of models."""
+    dataset, recipe = cnn.prepare(options.data, folder / "dataset"), cnn.hotdog_recipe("tuned")
+    cnn.save_checkpoint(
+        folder / "checkpoint", cnn.transfer(dataset, cnn.pretrained(options.weights), *recipe.stages, positive=None)
+    )
+    cnn.evaluate(folder / "checkpoint", dataset, folder / "report")
+    version = cnn.publish(
+        name="tiles",
+        checkpoint=folder / "checkpoint",
+        report=folder / "report",
+        dataset=dataset,
+        lineage=cnn.Lineage.of(dataset, recipe, source="tiles"),
+        models=folder / "models",
+    )
+    return version.parent.parent
 
 
 def describe_conditions(n: int, seeds: Sequence[int] = ()) -> str:

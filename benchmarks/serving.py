@@ -34,8 +34,7 @@ from flows.score import score as score_flow  # isort: skip  # before Prefect, wh
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
-import cnn
-from benchmarks.harness import describe_conditions, parse, working_folder
+from benchmarks.harness import describe_conditions, parse, publish_tiles, working_folder
 from cnn.data.decoding import decode
 from cnn.data.images import center_view, to_tensor
 from cnn.networks.sessions import Session
@@ -204,24 +203,6 @@ def contestants(task: Task, torch: Path | None) -> Mapping[str, Callable[[], Cos
     return measures | ({"torchvision, DataLoader": partial(cost_of_pytorch, torch, task)} if torch else {})
 
 
-def publish_quick(options: argparse.Namespace, folder: Path) -> Path:
-    """Publish a network of random features that learnt from the tiny data."""
-    dataset, recipe = cnn.prepare(options.data, folder / "dataset"), cnn.hotdog_recipe("tuned")
-    cnn.save_checkpoint(
-        folder / "checkpoint", cnn.transfer(dataset, cnn.pretrained(options.weights), *recipe.stages, positive=None)
-    )
-    cnn.evaluate(folder / "checkpoint", dataset, folder / "report")
-    version = cnn.publish(
-        name="tiles",
-        checkpoint=folder / "checkpoint",
-        report=folder / "report",
-        dataset=dataset,
-        lineage=cnn.Lineage.of(dataset, recipe, source="tiles"),
-        models=folder / "models",
-    )
-    return version.parent.parent
-
-
 def print_table(costs: dict[str, list[Cost]], images: int) -> None:
     """Images per second of each contestant, as a multiple of MXNet's and of the limit, and its work per image."""
     speeds = {name: sorted(images / each.seconds for each in found) for name, found in costs.items()}
@@ -247,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(parser, arguments, ["data", "models"], repeats=1)
     server = nullcontext() if PREFECT_API_URL.value() else prefect_test_harness(server_startup_timeout=120)
     with working_folder(options, images=4) as folder, server:
-        models = publish_quick(options, folder) if options.quick else options.models
+        models = publish_tiles(options, folder) if options.quick else options.models
         task = Task(find_champion(models.absolute(), options.name), options.data.absolute(), folder)
         measure = contestants(task, options.torch)
         costs: dict[str, list[Cost]] = {name: [] for name in measure}

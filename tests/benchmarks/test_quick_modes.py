@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import audit, backbones, cifar_vs_notebook, drift, gate, hotdog_vs_notebook, memory, novelty, serving
+from benchmarks import (
+    api,
+    audit,
+    backbones,
+    cifar_vs_notebook,
+    drift,
+    gate,
+    hotdog_vs_notebook,
+    memory,
+    novelty,
+    serving,
+)
 from benchmarks.harness import write_tiles
 from cnn.data.datasets import Dataset
 from cnn.support.errors import UserError
@@ -113,6 +124,15 @@ def test_memory(capsys: pytest.CaptureFixture) -> None:
     memory.main(["--quick"])
     count, _, peak, *_ = capsys.readouterr().out.splitlines()[-1].split()
     assert count == "40" and float(peak) > 0.1
+
+
+@pytest.mark.slow
+def test_api(capsys: pytest.CaptureFixture) -> None:
+    api.main(["--quick"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    names = ["`cnn serve`", "plain handler"]
+    assert [row[:2] for row in rows[1:]] == [[f"| {clients}", name] for clients in (1, 8, 64) for name in names]
+    assert {row[-1] for row in rows[1:]} == {"0 |"}
 
 
 @pytest.mark.slow
