@@ -25,8 +25,8 @@ from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
 from cnn.data.images import center_view, to_tensor
 from cnn.data.preparation import prepare
-from cnn.evaluation.classifier import Classifier
 from cnn.evaluation.predictions import predict_split
+from cnn.evaluation.trained import trained_classifier
 from cnn.networks.architectures import BACKBONES, pretrained_network
 from cnn.networks.running import Runner
 from cnn.support.commandline import run
@@ -67,7 +67,7 @@ def measure(name: str, start: Checkpoint, dataset: Dataset, features: Path, seed
     found = transfer(dataset, start, HeadStage(), seed=seed, inputs=features)
     labels = np.concatenate([dataset.ids_and_labels(split)[1] for split in splits])
     held_out = confusion_matrix(labels, found.held_out["probabilities"].argmax(1), len(dataset.classes))
-    tested = predict_split(Classifier.of(found), dataset, "test").metrics(positive)
+    tested = predict_split(trained_classifier(found), dataset, "test").metrics(positive)
     size = sum(values.nbytes for values in found.parameters.values()) / 1e6
     return Row(name, size, network, embedding, scores(held_out, positive).f1, tested.f1)
 

@@ -34,8 +34,8 @@ from benchmarks.harness import describe_conditions, parse, working_folder
 from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
 from cnn.data.preparation import prepare
-from cnn.evaluation.classifier import Classifier
 from cnn.evaluation.predictions import predict_split
+from cnn.evaluation.trained import trained_classifier
 from cnn.networks.architectures import ARCHITECTURES
 from cnn.support.backend import mx
 from cnn.support.commandline import run as run_command
@@ -127,7 +127,7 @@ def ours(dataset: Dataset, stage: FromScratch, variant: str, seed: int, measure_
     if "test" not in dataset.splits:
         run.test = run.accuracies[-1]
     elif measure_test:
-        run.test = predict_split(Classifier.of(checkpoint), dataset, "test").metrics(None).accuracy
+        run.test = predict_split(trained_classifier(checkpoint), dataset, "test").metrics(None).accuracy
     return run
 
 

@@ -10,7 +10,7 @@ The names below are the map of the package; each is imported when it is first us
     transfer             one stage of transfer learning → a checkpoint              cnn.training.transfer
     train_from_scratch   an architecture from random parameters → a checkpoint      cnn.training.scratch
     save_checkpoint      a checkpoint → a folder                                    cnn.training.checkpoints
-    Classifier           a trained network that classifies images                   cnn.evaluation.classifier
+    trained_classifier   a checkpoint → a classifier of images                      cnn.evaluation.trained
     evaluate             a saved checkpoint → metrics, predictions, figures         cnn.evaluation.report
     Lineage              where a model comes from                                   cnn.publication.manifest
     publish              a saved checkpoint and its report → a model version        cnn.publication.publishing

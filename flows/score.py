@@ -17,7 +17,7 @@ from tasks import scoring
 def score(settings: ScoreSettings) -> runs.End:
     """Images in, one table of answers out; each shard of images is cached and shows in the Prefect UI."""
     runs.check(settings)
-    version = scoring.choose_version(settings.models.absolute(), settings.name)
+    version = scoring.choose_version(settings.models.absolute(), settings.name, settings.provider, settings.int8)
     shards = cut(settings.input.absolute(), settings.shard_images)
     parts = {}
     for number, shard in enumerate(shards, start=1):

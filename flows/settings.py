@@ -54,7 +54,6 @@ class FlowSettings(BaseModel):
             UserError: names the setting and what to do.
         """
         require_writable(self.store, "store")
-        require_writable(self.models, "models")
 
 
 class _Training(BaseModel):
@@ -109,6 +108,7 @@ class TrainingSettings(FlowSettings, _Training):
         """Refuse also a GPU that cannot be used, and a table of labels that cannot be read."""
         choose_devices(self.device)
         super().check()
+        require_writable(self.models, "models")
         if self.labels:
             read_labels(self.labels)
 

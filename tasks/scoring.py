@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from cnn.networks.sessions import Provider
-from cnn.publication.champions import find_champion
 from cnn.serving.predictor import Predictor
 from cnn.serving.scoring import join_scores, save_scores
 from cnn.serving.scoring import score as score_images
@@ -14,13 +13,13 @@ from tasks.caching import own_folder
 from tasks.steps import step
 
 
-def choose_version(models: Path, name: str | None) -> Reference:
+def choose_version(models: Path, name: str | None, provider: Provider, int8: bool) -> Reference:
     """The champion as it is now, by which all shards will be scored.
 
     Raises:
-        UserError: there is none, or it was altered since it was published.
+        UserError: there is none, it was altered since it was published, or it cannot answer as asked.
     """
-    return Reference.to(Predictor(find_champion(models, name)).version)
+    return Reference.to(Predictor.champion(models, name, provider, int8).version)
 
 
 @step("score shard {number} of {count}", unkeyed=("number", "count"))

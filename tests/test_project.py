@@ -176,7 +176,7 @@ print(*cnn.__all__)
 """
     loaded, names = python(code).splitlines()
     assert loaded == "False"
-    assert {"prepare", "transfer", "train_from_scratch", "evaluate", "publish", "Classifier"} <= set(names.split())
+    assert {"prepare", "transfer", "train_from_scratch", "evaluate", "publish", "Predictor"} <= set(names.split())
 
 
 def test_readme_example_runs_without_prefect(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -119,6 +120,11 @@ class Dataset(BaseModel):
         with _table(self.path(split)) as table:
             columns = table.read(columns=["id", "label"])
         return columns["id"].to_pylist(), columns["label"].to_numpy()
+
+    def some_rows(self, split: str, most: int) -> list[Row]:
+        """At most so many images of a split, at even distances."""
+        step = -(-sum(self.counts[split].values()) // most)
+        return list(islice(self.rows(split), 0, None, max(1, step)))
 
     def names(self, split: str) -> list[str]:
         """Names in the source of a split's images in the order of `rows`, without reading the images."""

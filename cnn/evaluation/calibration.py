@@ -109,8 +109,8 @@ def choose_threshold(is_positive: NDArray[np.bool_], scores: NDArray[np.float32]
         served = 2 * hits / (count + positives)
     else:
         served = recall - (count - hits) / max(1, len(scores) - positives)
-    below = np.append(ranked[1:], 0)
+    below = np.append(ranked[1:], -1)  # so that a score of 0 can be reached, too
     best = int(np.where(ranked == below, -np.inf, served).argmax())  # equal scores are on one side
     if served[best] < -1:
         logger.warning("threshold %s: not attained; the highest precision is %.3f", aim, precision[best])
-    return float((ranked[best] + below[best]) / 2)
+    return float((ranked[best] + max(0, below[best])) / 2)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,6 @@ from cnn.data.images import Preprocessing, center_view, keep_decoded, to_tensor
 from cnn.evaluation.answers import UNCALIBRATED, Answer, Calibration
 from cnn.support.files import read_file
 from cnn.training.novelty import Novelty
-
-if TYPE_CHECKING:  # a published version answers where neither MXNet nor pydantic is installed
-    from cnn.support.backend import Devices
-    from cnn.training.checkpoints import Checkpoint
 
 
 class Network(Protocol):
@@ -45,19 +41,6 @@ class Classifier:
         """
         self._network, self.classes, self.preprocessing = network, tuple(classes), preprocessing
         self.calibration, self.novelty = calibration, novelty
-
-    @classmethod
-    def of(cls, checkpoint: "Checkpoint", devices: "Devices | None" = None) -> Self:
-        """The classifier that a training ended with, on the CPU unless said otherwise; `cnn.evaluate` calibrates it."""
-        from cnn.networks.answering import answering
-        from cnn.networks.running import Runner
-        from cnn.support.backend import CPU
-
-        config, novelty, where = checkpoint.network, checkpoint.novelty, devices or CPU
-        count, explains = len(checkpoint.classes), checkpoint.novelty is not None
-        net = answering(config, count, checkpoint.parameters, explains=explains, devices=where)
-        runner = Runner(net, config.preprocessing.crop, where)
-        return cls(runner, checkpoint.classes, config.preprocessing, novelty=novelty)
 
     def predict(self, crops: Iterable[Image.Image]) -> Iterator[NDArray[np.float32]]:
         """Probability of each class, (classes,), for each upright RGB crop (`center_view`)."""

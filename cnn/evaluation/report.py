@@ -15,7 +15,6 @@ from cnn.data.decoding import decode
 from cnn.data.images import Preprocessing, center_view
 from cnn.evaluation.answers import MOST_PROBABLE, UNCALIBRATED, Calibration
 from cnn.evaluation.calibration import calibrate, require_threshold
-from cnn.evaluation.classifier import Classifier
 from cnn.evaluation.embedded import learnt_images
 from cnn.evaluation.figures import save_figure
 from cnn.evaluation.findings import Findings, audit
@@ -30,6 +29,7 @@ from cnn.evaluation.plots import (
     regularisation_path,
 )
 from cnn.evaluation.predictions import Predictions, load_predictions, predict_split, save_predictions
+from cnn.evaluation.trained import trained_classifier
 from cnn.support.backend import CPU, Devices
 from cnn.support.files import atomic_folder, file_digest
 from cnn.training.checkpoints import Checkpoint, Epoch, checkpoint_file, load_checkpoint
@@ -185,7 +185,7 @@ def _predictions(
     trained: Checkpoint, dataset: Dataset, positive: int | None, aim: str, devices: Devices
 ) -> dict[str, Predictions]:
     """Predictions on each split but train, or cross-validated ones in the place of those on validation, calibrated."""
-    classifier, held_out, found = Classifier.of(trained, devices), _held_out(trained, dataset), {}
+    classifier, held_out, found = trained_classifier(trained, devices), _held_out(trained, dataset), {}
     for split in dataset.splits[1:]:
         if split == "validation" and held_out and len(held_out.ids) > sum(dataset.counts["train"].values()):
             found[CROSS_VALIDATION] = held_out

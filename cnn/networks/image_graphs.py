@@ -12,7 +12,7 @@ from cnn.data.images import KEPT_SHORT_SIDE, Preprocessing
 #: Shrinking, as `cnn.data.images.keep`, and the view, as `center_view`: Pillow's bilinear filter as two products of
 #: matrices, each of which Pillow rounds to whole values.
 _GRAPH = """
-<ir_version: 11, opset_import: ["" : {opset}]>
+<ir_version: {ir}, opset_import: ["" : {opset}]>
 view (uint8[height, width, 3] image) => (float[1, 3, {side}, {side}] data)
 <float zero = {{0.0}}, float half = {{0.5}}, float one = {{1.0}}, int64 y = {{0}}, int64 x = {{1}},
 int64[1] first = {{0}}, int64[1] second = {{2}}, int64[1] last = {{-1}}, int64[2] one_of_three = {{1, 3}},
@@ -93,6 +93,7 @@ def add_preprocessing(network: Path, path: Path, preprocessing: Preprocessing) -
     standardised = preprocessing.mean and preprocessing.std
     view = onnx.parser.parse_model(
         _GRAPH.format(
+            ir=onnx.IR_VERSION,
             opset=onnx.defs.onnx_opset_version(),  # as MXNet's export
             side=preprocessing.crop,
             short_side=preprocessing.short_side,

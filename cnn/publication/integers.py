@@ -1,13 +1,12 @@
 """A version's network in integers of 8 bits: made, and kept only if it answers as well as the other."""
 
 import time
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.data.datasets import Dataset
+from cnn.data.datasets import Dataset, Row
 from cnn.data.decoding import decode
 from cnn.data.images import Preprocessing, center_view, to_tensor
 from cnn.evaluation.answers import Calibration
@@ -37,8 +36,9 @@ def write_integers(
     Args:
         positive: index of the class whose F1 it is; None: the mean of all classes.
     """
-    quantize(network, path, _views(dataset, "train", preprocessing, _SCALED_BY)[1])
-    labels, views = _views(dataset, dataset.splits[-1], preprocessing, _JUDGED_ON)
+    quantize(network, path, (_view(row, preprocessing) for row in dataset.some_rows("train", _SCALED_BY)))
+    rows = dataset.some_rows(dataset.splits[-1], _JUDGED_ON)
+    labels, views = np.array([row.label for row in rows]), [_view(row, preprocessing) for row in rows]
     figures = []
     for file in (network, path):
         session = Session(file)
@@ -61,14 +61,9 @@ def write_integers(
     return found
 
 
-def _views(
-    dataset: Dataset, split: str, preprocessing: Preprocessing, most: int
-) -> tuple[NDArray[np.int64], list[NDArray[np.float32]]]:
-    """Labels and inputs, (1, 3, side, side), of at most so many images of a split, at even distances."""
-    _, labels = dataset.ids_and_labels(split)
-    step = -(-len(labels) // most)
-    rows = islice(dataset.rows(split), 0, None, step)
-    return labels[::step], [to_tensor([center_view(decode(row.data), preprocessing)], preprocessing) for row in rows]
+def _view(row: Row, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """An image as the network's input, (1, 3, side, side)."""
+    return to_tensor([center_view(decode(row.data), preprocessing)], preprocessing)
 
 
 def _images_per_second(session: Session, views: list[NDArray[np.float32]]) -> float:

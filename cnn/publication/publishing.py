@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
@@ -33,11 +31,12 @@ from cnn.support.parallel import ordered_map
 from cnn.training.checkpoints import Checkpoint, checkpoint_file, load_checkpoint
 
 MODEL_CARD_FILE = "README.md"
-_COMPARED = 12  # images on which the files of a version are compared, or up to twice as many
+_COMPARED = 16  # images on which the files of a version are compared with MXNet
 _SOFTWARE = (
     "mxnet",
     "mxnet-cu112",
     "onnxruntime",
+    "onnxruntime-gpu",
     "scikit-learn",
     "numpy",
     "pillow",
@@ -132,6 +131,8 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
         trained, report = load_checkpoint(candidate.checkpoint), Report.open(candidate.report)
         export_network(trained, temporary, report.calibration)
         pq.write_table(_images_table(candidate.dataset), temporary / IMAGES_FILE)
+        some = candidate.dataset.some_rows(candidate.dataset.splits[-1], _COMPARED)
+        images = [decode(row.data) for row in some]
         manifest = Manifest(
             name=candidate.name,
             version=version.name,
@@ -149,7 +150,7 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
             calibration=report.calibration,
             lineage=candidate.lineage,
             durations=dict(candidate.durations),
-            differences=differences(temporary, trained, report.calibration, _some_images(candidate.dataset)),
+            differences=differences(temporary, trained, report.calibration, images),
             integers=_integers(candidate, temporary, trained, report) if candidate.int8 else None,
             software=_software(),
             files=_digests(temporary),
@@ -169,13 +170,6 @@ def _integers(candidate: Candidate, folder: Path, trained: Checkpoint, report: R
     full, path = folder / network_files(architecture)[-1], folder / integer_file(architecture)
     positive = None if report.positive is None else trained.classes.index(report.positive)
     return write_integers(full, path, candidate.dataset, preprocessing, report.calibration, positive)
-
-
-def _some_images(dataset: Dataset) -> list[Image.Image]:
-    """Images of the last split, a dozen or two at even distances."""
-    split = dataset.splits[-1]
-    step = max(1, sum(dataset.counts[split].values()) // _COMPARED)
-    return [decode(row.data) for row in islice(dataset.rows(split), 0, None, step)]
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -194,7 +194,8 @@ def open_classifier(version: Path, served: Served, provider: Provider = "cpu", i
     """
     file = integer_file(served.facts["network"]["architecture"]) if int8 else served.onnx
     if int8 and file not in served.names:
-        raise UserError(f"{version}: it has no {file}: publish it with --int8, or answer without.")
+        why = "its F1 was lower" if served.facts.get("integers") else "it was published without --int8"
+        raise UserError(f"{version}: it has no {file}, as {why}: answer without --int8, or by another version.")
     session = Session(version / file, provider)
     network = session if session.names[0] == PROBABILITIES else _OfLogits(session, served.calibration)
     novelty = Novelty.load(version / NOVELTY_FILE) if NOVELTY_FILE in served.names else None

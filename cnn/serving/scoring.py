@@ -5,13 +5,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from cnn.data.decoding import NotAnImageError
 from cnn.evaluation.answers import Answer
@@ -19,7 +20,7 @@ from cnn.serving.predictor import Predictor
 from cnn.serving.shards import Encoded
 from cnn.support.errors import UserError
 from cnn.support.files import NO_FILE, atomic_file
-from cnn.support.parallel import ordered_map
+from cnn.support.parallel import in_groups, ordered_map
 from cnn.support.text import printable
 
 #: Keys of a scores file's metadata.
@@ -27,6 +28,7 @@ _MODEL, _VERSION, _CLASSES = b"model", b"version", b"classes"
 _UNREADABLE = (*NO_FILE, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)  # others are the machine's, not one image's
 _SHOWN = 20  # problems that a summary names
 _CLASSES_NAMED = 10
+_TOGETHER = 64  # images that are answered before others are taken
 
 
 @dataclass(frozen=True)
@@ -40,25 +42,28 @@ class Score:
 
 
 def score(predictor: Predictor, images: Iterable[Encoded]) -> Iterator[Score]:
-    """The scores of images, in their order; each core reads, decodes and answers one of them at a time."""
-    return ordered_map(partial(_score_image, predictor), images)
+    """The scores of images, in their order; while some are answered, the next are read and decoded."""
+    for group in in_groups(ordered_map(partial(_open, predictor), images), _TOGETHER):
+        answers = predictor.answer(view for _, view in group if view)
+        yield from (replace(found, answer=next(answers)) if view else found for found, view in group)
 
 
-def _score_image(predictor: Predictor, image: Encoded) -> Score:
+def _open(predictor: Predictor, image: Encoded) -> tuple[Score, Image.Image | None]:
+    """What is known of an image before it is answered, and what the network sees of it, if anything."""
     name, read = printable(image[0]), image[1]
     try:
         data = read()
     except UserError as error:
-        return Score(name, problem=str(error))
+        return Score(name, problem=str(error)), None
     except OSError as error:
         if error.errno not in _UNREADABLE:
             raise
-        return Score(name, problem=error.strerror)
+        return Score(name, problem=error.strerror), None
     digest = hashlib.sha256(data).hexdigest()
     try:
-        return Score(name, digest, predictor.predict(data))
+        return Score(name, digest), predictor.view(data)
     except NotAnImageError as error:
-        return Score(name, digest, problem=str(error))
+        return Score(name, digest, problem=str(error)), None
 
 
 def _schema(predictor: Predictor) -> pa.Schema:

@@ -94,7 +94,7 @@ def cut(source: Path, most: int) -> list[Shard]:
             found = "no file" if source.exists() else "nothing"
             raise UserError(f"{source}: {_EXPECTED}, found {found}: check the path.")
         elif source.suffix.lower() == ".zip":
-            shards = _of_names(MemberShard, source, _images_among(source, ZipSource(source).names()), most)
+            shards = _of_names(MemberShard, source, _images_among(source, sorted(ZipSource(source).names())), most)
         elif source.suffix.lower() == ".parquet":
             shards = _of_rows(source, source.name, most)
         else:

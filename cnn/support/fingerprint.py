@@ -29,6 +29,7 @@ _COMPUTE_NOTHING = {"pydantic", "requests", "tqdm", "prefect", "typing_extension
 _DISTRIBUTIONS = {
     "PIL": ("pillow",),
     "mxnet": ("mxnet", "mxnet-cu112"),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "skimage": ("scikit-image",),
     "sklearn": ("scikit-learn",),
     "yaml": ("pyyaml",),

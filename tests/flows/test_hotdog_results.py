@@ -12,6 +12,7 @@ from conftest import Run, write_images
 from hotdog_flow import Runner, no_figures, photos, published, run  # noqa: F401  (fixtures)
 from PIL import Image
 from prefect.client.orchestration import get_client
+from scipy.special import softmax
 
 from cnn.__main__ import main
 from cnn.publication.manifest import Manifest
@@ -45,9 +46,7 @@ def test_published_network_fits_the_model_zoo(published: Run, drawn: Path) -> No
         pixels = np.asarray(image.crop((16, 16, 240, 240))) / np.float32(255)
         shown = ((pixels - mean) / std).transpose(2, 0, 1)[None]
         both = net(mx.nd.array(np.concatenate([shown, shown[..., ::-1]]))).asnumpy()  # ONNX mirrors by itself
-        for logits in (both.mean(0), session.run(None, {"data": shown})[0][0]):
-            powers = np.exp(logits / temperature)
-            shares = powers / powers.sum()
+        for shares in (softmax(both.mean(0) / temperature), session.run(None, {"data": shown})[0][0]):
             np.testing.assert_allclose(shares, [row["p(hotdog)"], row["p(not_hotdog)"]], atol=1e-3)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from scipy.special import softmax
@@ -73,6 +73,7 @@ def serves(aim: str, labels: np.ndarray, called: np.ndarray) -> tuple[float, flo
 
 @settings(max_examples=20, deadline=None)
 @given(st.sampled_from(AIMS), st.integers(0, 1000), st.sampled_from([1, 7]))
+@example("recall:0.8", 327, 1)  # a score of 0
 def test_threshold_serves_its_aim_best(aim: str, seed: int, decimals: int) -> None:
     rng = np.random.default_rng(seed)
     labels = np.append(rng.random(13) < 0.4, [True, False])

@@ -12,7 +12,7 @@ from PIL import Image
 from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
 from cnn.data.images import Preprocessing, to_tensor
-from cnn.evaluation.classifier import Classifier
+from cnn.evaluation.trained import trained_classifier
 from cnn.networks.architectures import ARCHITECTURES, Architecture
 from cnn.networks.running import parameters
 from cnn.support.backend import Devices, mx
@@ -81,7 +81,7 @@ def test_checkpoint_predicts_as_its_history_says(stage: FromScratch, drawn_datas
     assert trained.network == stage.network and trained.network.mirrored_mean
     assert trained.classes == drawn_dataset.classes
     assert [row["epoch"] for row in trained.history] == list(range(4))
-    classifier = Classifier.of(trained)
+    classifier = trained_classifier(trained)
     rows = list(drawn_dataset.rows("validation"))
     found = [classifier.classify(decode(row.data)) for row in rows]
     right = [
@@ -176,7 +176,7 @@ def test_network_may_predict_with_the_mirrored_mean(mirrored_mean: bool) -> None
         np.testing.assert_array_equal(model.forward(mx.nd.array(images)).asnumpy(), plain)  # learns from the image
     expected = (plain + mirrored) / 2 if mirrored_mean else plain
     np.testing.assert_allclose(model.predict(mx.nd.array(images)).asnumpy(), expected, atol=1e-6)
-    classifier = Classifier.of(Checkpoint(stage.network, ("a", "b"), parameters(model.net)))
+    classifier = trained_classifier(Checkpoint(stage.network, ("a", "b"), parameters(model.net)))
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     (found,) = classifier.predict([Image.fromarray(pixels)])
     (logits,) = model.predict(mx.nd.array(to_tensor([Image.fromarray(pixels)], stage.preprocessing))).asnumpy()

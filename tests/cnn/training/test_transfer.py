@@ -17,7 +17,7 @@ from cnn.data.datasets import Dataset
 from cnn.data.decoding import decode
 from cnn.data.images import center_view, to_tensor
 from cnn.data.preparation import prepare
-from cnn.evaluation.classifier import Classifier
+from cnn.evaluation.trained import trained_classifier
 from cnn.networks.architectures import PRETRAINED, NetworkConfig, pretrained_network
 from cnn.networks.initializers import random_parameters
 from cnn.networks.running import initialise, parameters, set_parameters
@@ -132,7 +132,7 @@ def test_solved_network_is_the_regression(
     answer = regression(drawn_dataset, features, solved.strength, START)
     assert np.ptp(answer(images)) > 0.1
     np.testing.assert_allclose(zoo_network(solved, tmp_path)(images), answer(images), atol=1e-4)
-    found = np.stack(list(Classifier.of(solved).predict(map(center_view, images))))
+    found = np.stack(list(trained_classifier(solved).predict(map(center_view, images))))
     np.testing.assert_allclose(found, answer(images, mirrored=True), atol=1e-4)
 
 
