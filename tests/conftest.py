@@ -39,12 +39,15 @@ settings.load_profile("any machine")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--network", action="store_true", help="run the tests that download from the internet")
     parser.addoption("--slow", action="store_true", help="run the tests that take ten seconds or more")
+    parser.addoption("--long", action="store_true", help="run the tests that take a minute or more, too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     longest = ("test_deployments", "/tests/flows/", "/tests/benchmarks/")  # first, so that none is left at the end
     items.sort(key=lambda item: [place not in item.path.as_posix() for place in longest])
     reasons = {} if config.getoption("--network") else {"network": "downloads from the internet: needs --network"}
+    if not config.getoption("--long"):
+        reasons["long"] = "takes a minute or more: needs --long"
     if not config.getoption("--slow"):
         reasons["slow"] = "takes ten seconds or more: needs --slow"
     if any(item.get_closest_marker("gpu") for item in items) and not mx.context.num_gpus():

@@ -144,7 +144,7 @@ def test_serving(capsys: pytest.CaptureFixture) -> None:
     assert {len(row) for row in rows} == {5}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("prefect_server")
 def test_prefect_overhead(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     from benchmarks import prefect_overhead  # imports Prefect

@@ -29,7 +29,7 @@ from cnn.publication.manifest import Manifest
 from flows.deployments import watch_for_lost_runs
 from flows.hotdog import HotdogSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 BLOCK = "custom-webhook/ops"
 
 

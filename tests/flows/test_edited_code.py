@@ -12,7 +12,7 @@ from conftest import ROOT, task_states
 from edits import act, copy_code, replace, reword
 from prefect.client.orchestration import get_client
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect_server")]
 
 #: Imported at the start of Python; the last line that a program prints says whether it imported MXNet.
 WATCH = "import atexit, sys\natexit.register(lambda: print('mxnet' in sys.modules))\n"
