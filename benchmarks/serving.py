@@ -1,12 +1,13 @@
 """Scoring: images per second from disk to Parquet, beside other ways to do it, and beside what sets the limit.
 
-    python benchmarks/serving.py --data FOLDER --models FOLDER [--name NAME] [--torch PYTHON] [--onnx FILE]
+    python benchmarks/serving.py --data FOLDER --models FOLDER [--name NAME] [--torch PYTHON]
 
 The champion scores all images below the folder; the others run the same network, or torchvision's SqueezeNet 1.1 with
-as many views of an image. Each takes its turn in every repeat; figures are medians (lowest to highest). The network
-alone runs --onnx, or else the champion's file, on arrays in memory; decoding alone ends with such an array. MXNet's
-records are packed beforehand, which is not counted. --quick: tiny drawn data, a network that learnt from it, and one
-repeat; the figures mean nothing.
+as many views of an image. If the version holds its network in integers (runs with --int8), that takes part, too. Each
+takes its turn in every repeat; figures are medians (lowest to highest). The network alone runs on arrays in memory;
+decoding alone ends with such an array. MXNet's records are packed beforehand, which is not counted. Below the table
+stands by how much a probability of the file that takes any image differs from the predictor's at most. --quick: tiny
+drawn data, a network that learnt from it, and one repeat; the figures mean nothing.
 """
 
 import argparse
@@ -21,7 +22,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,9 +37,10 @@ from prefect.testing.utilities import prefect_test_harness
 from benchmarks.harness import describe_conditions, parse, publish_tiles, working_folder
 from cnn.data.decoding import decode
 from cnn.data.images import center_view, to_tensor
+from cnn.networks.sessions import Session
 from cnn.publication.champions import find_champion
 from cnn.publication.manifest import Manifest
-from cnn.publication.records import network_files
+from cnn.publication.records import image_file, integer_file, network_files
 from cnn.serving.predictor import Predictor
 from cnn.serving.scoring import join_scores, save_scores, score
 from cnn.serving.shards import cut
@@ -66,14 +67,19 @@ class Task:
         return Manifest.open(self.version)
 
     @property
+    def architecture(self) -> str:
+        """Name of the version's network, by which its files are called."""
+        return self.manifest.network.architecture
+
+    @property
     def files(self) -> list[Path]:
         """The images."""
         return [self.data / name for shard in cut(self.data, _SHARD) for name in shard.names]
 
 
-def this(task: Task) -> None:
+def this(task: Task, int8: bool = False) -> None:
     """What the flow does, without Prefect."""
-    predictor, parts = Predictor(task.version), []
+    predictor, parts = Predictor(task.version, int8=int8), []
     for number, shard in enumerate(cut(task.data, _SHARD)):
         parts.append(task.folder / f"{number}.parquet")
         save_scores(parts[-1], score(predictor, shard.images()), predictor)
@@ -115,16 +121,11 @@ def mxnet_records(task: Task) -> None:
         **dict(zip(names, values, strict=True)),
     )
     images = (batch.data[0].as_in_context(mx.cpu()) for batch in batches)  # from pinned memory
-    found = [mx.nd.softmax(first_output(net(each))).asnumpy() for each in images]
+    found = [mx.nd.softmax(net(each)).asnumpy() for each in images]
     probabilities = np.concatenate(found)[: len(task.files)]
     pq.write_table(
         pa.table({"name": list(map(str, task.files)), "p": probabilities[:, 0]}), task.folder / "mxnet.parquet"
     )
-
-
-def first_output(outputs: Any) -> Any:
-    """The logits, of a network that has other outputs, too."""
-    return outputs[0] if isinstance(outputs, list | tuple) else outputs
 
 
 def decoding(task: Task) -> list[NDArray[np.float32]]:
@@ -137,16 +138,17 @@ def decoding(task: Task) -> list[NDArray[np.float32]]:
     return list(ordered_map(read, task.files))
 
 
-def network(onnx: Path, arrays: Iterable[NDArray[np.float32]]) -> None:
+def network(onnx: Path, arrays: Iterable[NDArray[np.float32]], _: Task) -> None:
     """The network alone, an image on each core."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    for _ in ordered_map(lambda array: session.run(None, {name: array}), arrays):
+    for _outputs in Session(onnx).all_outputs(arrays):
         pass
+
+
+def largest_difference(task: Task) -> float:
+    """By how much a probability of the file that takes any image differs from the predictor's at most."""
+    predictor, session = Predictor(task.version), Session(task.version / image_file(task.architecture))
+    pairs = ((predictor.predict(file).probabilities, decode(file.read_bytes())) for file in task.files)
+    return max(float(np.abs(session.run(np.asarray(image))[0][0] - expected).max()) for expected, image in pairs)
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,9 @@ def cost_of(function: Callable[[Task], object], task: Task) -> Cost:
     return Cost(time.monotonic() - begin, time.process_time() - worked)
 
 
-def contestants(task: Task, onnx: Path | None, torch: Path | None) -> Mapping[str, Callable[[], Cost]]:
+def contestants(task: Task, torch: Path | None) -> Mapping[str, Callable[[], Cost]]:
     """What measures each contestant, by its name."""
-    onnx = onnx or task.version / network_files(task.manifest.network.architecture)[2]
+    full, integers = network_files(task.architecture)[-1], integer_file(task.architecture)
     arrays = decoding(task)
     pack_records(task)
     functions: dict[str, Callable[[Task], object]] = {
@@ -192,8 +194,11 @@ def contestants(task: Task, onnx: Path | None, torch: Path | None) -> Mapping[st
         "this flow": this_flow,
         "MXNet, ImageRecordIter": mxnet_records,
         "decoding alone": decoding,
-        "network alone": lambda _: network(onnx, arrays),
+        "network alone": partial(network, task.version / full, arrays),
     }
+    if (task.version / integers).exists():
+        functions["this, int8"] = partial(this, int8=True)
+        functions["network alone, int8"] = partial(network, task.version / integers, arrays)
     measures = {name: partial(cost_of, function, task) for name, function in functions.items()}
     return measures | ({"torchvision, DataLoader": partial(cost_of_pytorch, torch, task)} if torch else {})
 
@@ -218,7 +223,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name")
     parser.add_argument("--torch", type=Path)
-    parser.add_argument("--onnx", type=Path)
     parser.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--repeats", type=int, default=5)
     options = parse(parser, arguments, ["data", "models"], repeats=1)
@@ -226,13 +230,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with working_folder(options, images=4) as folder, server:
         models = publish_tiles(options, folder) if options.quick else options.models
         task = Task(find_champion(models.absolute(), options.name), options.data.absolute(), folder)
-        measure = contestants(task, options.onnx, options.torch)
+        measure = contestants(task, options.torch)
         costs: dict[str, list[Cost]] = {name: [] for name in measure}
         for _ in range(options.repeats):
             for name, once in measure.items():
                 costs[name].append(once())
         print(f"{len(task.files):,} images, {describe_conditions(options.repeats)}\n")
         print_table(costs, len(task.files))
+        print(f"Largest difference of a probability of the file that takes any image: {largest_difference(task):.4f}.")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from PIL import Image
 
 from cnn.data.images import keep_decoded
 from cnn.evaluation.answers import Answer
-from cnn.serving.app import create_app
-from cnn.serving.current import CurrentChampion
 from cnn.serving.predictor import Predictor
-from cnn.serving.uploads import Limits
+from cnn.serving.web.app import create_app
+from cnn.serving.web.current import CurrentChampion
+from cnn.serving.web.uploads import Limits
 
 CLASSES = ("hot_dog", "not_hot_dog")
 

@@ -37,12 +37,12 @@ def _at_least_one(text: str) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
-    from cnn.serving.app import create_app  # as FastAPI takes half a second
-    from cnn.serving.collection import Collection
-    from cnn.serving.current import CurrentChampion
-    from cnn.serving.guard import names_of
-    from cnn.serving.server import listen, serve
-    from cnn.serving.uploads import Limits
+    from cnn.serving.web.app import create_app  # as FastAPI takes half a second
+    from cnn.serving.web.collection import Collection
+    from cnn.serving.web.current import CurrentChampion
+    from cnn.serving.web.guard import names_of
+    from cnn.serving.web.server import listen, serve
+    from cnn.serving.web.uploads import Limits
 
     if given.max_waiting < given.max_images:
         raise UserError(f"--max-waiting {given.max_waiting}: expected --max-images ({given.max_images}) or more.")

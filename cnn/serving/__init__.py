@@ -1,1 +1,1 @@
-"""What answers from a published version."""
+"""What answers from a published version: the predictor, scoring of many images, the page and the API."""

@@ -89,7 +89,7 @@ def test_command_line_needs_no_more_than_is_listed(version: Path, image: Path, t
     found = json.loads(process.stdout)
     assert found["probabilities"] == pytest.approx(Predictor(version).predict(image).by_class, abs=1e-5)
     assert (tmp_path / "plot.png").stat().st_size > 1000
-    assert alone(LISTED, "import cnn.serving.app, cnn.serving.server, cnn.commands.serve").returncode == 0
+    assert alone(LISTED, "import cnn.serving.web.app, cnn.serving.web.server, cnn.commands.serve").returncode == 0
     refused = alone(LISTED, "from cnn.__main__ import main\nmain()", "models", "list")
     assert "models: pyarrow is not installed: install requirements/cpu.txt." in refused.stderr
 

@@ -23,7 +23,7 @@ from stub_predictor import encoded
 from cnn.__main__ import main
 from cnn.publication.champions import champion as champion_of
 from cnn.serving.predictor import Predictor
-from cnn.serving.server import listen
+from cnn.serving.web.server import listen
 from cnn.support.errors import UserError
 
 pytestmark = pytest.mark.slow

@@ -9,9 +9,9 @@ import pytest
 from stub_predictor import StubPredictor, application, client_of, encoded
 
 from cnn.evaluation.answers import Answer
-from cnn.serving.batching import Batcher, Busy, Undecodable
 from cnn.serving.predictor import Predictor
-from cnn.serving.uploads import Limits
+from cnn.serving.web.batching import Batcher, Busy, Undecodable
+from cnn.serving.web.uploads import Limits
 
 
 def stub(number: int = 1, **settings: object) -> Predictor:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cnn.serving import addresses
-from cnn.serving.addresses import AddressError, fetch, is_public
+from cnn.serving.web import addresses
+from cnn.serving.web.addresses import AddressError, fetch, is_public
 
 PRIVATE = (
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",

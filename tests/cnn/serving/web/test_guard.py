@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from stub_predictor import application, client_of, encoded
 
-from cnn.serving import page
-from cnn.serving.guard import names_of
+from cnn.serving.web import page
+from cnn.serving.web.guard import names_of
 
 PAGE = Path(page.__file__).parent / "templates" / "page.html"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from cnn.serving.messages import Address, Problem
+from cnn.serving.web.messages import Address, Problem
 
 _FORM = "multipart/form-data"
 _IMAGE = {"type": "string", "format": "binary"}

@@ -15,10 +15,10 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from stub_predictor import application, champion, client_of, encoded
 
-from cnn.serving import addresses
-from cnn.serving.app import create_app
-from cnn.serving.messages import Predictions, Problem, Readiness, Version
-from cnn.serving.uploads import Limits
+from cnn.serving.web import addresses
+from cnn.serving.web.app import create_app
+from cnn.serving.web.messages import Predictions, Problem, Readiness, Version
+from cnn.serving.web.uploads import Limits
 
 LIMITS = Limits(size=1 << 16, images=3, seconds=5, waiting=4)
 

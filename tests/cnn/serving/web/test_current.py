@@ -9,10 +9,10 @@ from typing import cast
 import pytest
 from stub_predictor import StubPredictor, client_of, encoded
 
-from cnn.serving.app import create_app
-from cnn.serving.current import CurrentChampion
 from cnn.serving.predictor import Predictor
-from cnn.serving.uploads import Limits
+from cnn.serving.web.app import create_app
+from cnn.serving.web.current import CurrentChampion
+from cnn.serving.web.uploads import Limits
 from cnn.support.errors import UserError
 from cnn.support.files import atomic_file
 

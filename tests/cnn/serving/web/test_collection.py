@@ -14,8 +14,8 @@ from cnn.data.datasets import Dataset
 from cnn.data.decoding import pixel_digest
 from cnn.data.preparation import prepare
 from cnn.data.sample import draw
-from cnn.serving import collection
-from cnn.serving.collection import Collection
+from cnn.serving.web import collection
+from cnn.serving.web.collection import Collection
 from cnn.support.errors import UserError
 
 

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from stub_predictor import application, encoded
 
-from cnn.serving.uploads import Limits
+from cnn.serving.web.uploads import Limits
 
 LIMITS = Limits(size=1 << 16, images=3, seconds=0.2, waiting=4)
 BLOCK = bytes(1 << 14)

@@ -15,18 +15,18 @@ from starlette.exceptions import HTTPException
 
 from cnn.data.decoding import NotAnImageError
 from cnn.evaluation.answers import Answer
-from cnn.serving.addresses import AddressError, Fetcher
-from cnn.serving.batching import Batcher, Busy, Undecodable
-from cnn.serving.collection import Collection, CollectionFull
-from cnn.serving.current import CurrentChampion
-from cnn.serving.document import CORRECTION, IMAGES, complete_document
-from cnn.serving.guard import Guard
-from cnn.serving.measuring import Measured, Measures
-from cnn.serving.messages import Collected, Health, Predictions, Readiness, Version
-from cnn.serving.page import report_page, start_page
 from cnn.serving.predictor import Predictor
-from cnn.serving.problems import described, handle_problems
-from cnn.serving.uploads import (
+from cnn.serving.web.addresses import AddressError, Fetcher
+from cnn.serving.web.batching import Batcher, Busy, Undecodable
+from cnn.serving.web.collection import Collection, CollectionFull
+from cnn.serving.web.current import CurrentChampion
+from cnn.serving.web.document import CORRECTION, IMAGES, complete_document
+from cnn.serving.web.guard import Guard
+from cnn.serving.web.measuring import Measured, Measures
+from cnn.serving.web.messages import Collected, Health, Predictions, Readiness, Version
+from cnn.serving.web.page import report_page, start_page
+from cnn.serving.web.problems import described, handle_problems
+from cnn.serving.web.uploads import (
     BUSY,
     BoundedBodies,
     Limits,

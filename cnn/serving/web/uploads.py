@@ -11,7 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cnn.serving.messages import Address
+from cnn.serving.web.messages import Address
 from cnn.support.text import printable
 
 _FORM = "multipart/form-data"
