@@ -62,7 +62,8 @@ class Novelty:
 
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Hellinger distance 0…1 of images from the nearest that is known, (n,), by their features (n, channels)."""
-        similarities = directions(features) @ self.known.T
+        # no BLAS for one image at a time: its other threads then spin for 20 ms on cores that the next image needs
+        similarities = np.einsum("nc,kc->nk", directions(features), self.known)
         return np.sqrt(np.maximum(0, 1 - similarities.max(1)))
 
     def is_novel(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -102,16 +102,24 @@ class Batcher:
                 await self._answer(predictor, list(jobs))
 
     async def _answer(self, predictor: Predictor, jobs: list[_Job]) -> None:
-        loop, views = asyncio.get_running_loop(), [job.view for job in jobs]
-        answers: Sequence[Answer | Exception]
+        """Answer each as soon as its answer is there: those after it in the batch are not waited for."""
+        loop = asyncio.get_running_loop()
+
+        def answer() -> None:
+            for job, found in zip(jobs, predictor.answer([job.view for job in jobs]), strict=True):
+                loop.call_soon_threadsafe(_settle, job, found)
+
         try:
-            answers = await loop.run_in_executor(self._answerer, lambda: list(predictor.answer(views)))
+            await loop.run_in_executor(self._answerer, answer)
         except Exception as error:
-            answers = [error] * len(jobs)
-        for job, answer in zip(jobs, answers, strict=True):
-            if job.answer.done():  # its request was given up
-                continue
-            if isinstance(answer, Exception):
-                job.answer.set_exception(answer)
-            else:
-                job.answer.set_result(answer)
+            for job in jobs:
+                _settle(job, error)
+
+
+def _settle(job: _Job, found: Answer | Exception) -> None:
+    if job.answer.done():  # its request was given up, or others of its batch failed after it was answered
+        return
+    if isinstance(found, Exception):
+        job.answer.set_exception(found)
+    else:
+        job.answer.set_result(found)

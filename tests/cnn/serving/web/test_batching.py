@@ -57,6 +57,25 @@ def test_images_that_arrive_meanwhile_are_answered_together() -> None:
     assert sum(batches) == 20 and len(batches) <= 5
 
 
+def test_an_answer_does_not_wait_for_the_end_of_its_batch() -> None:
+    ready, ended = threading.Event(), threading.Event()
+
+    class Slow(StubPredictor):
+        def answer(self, views):  # type: ignore[no-untyped-def]
+            yield from super().answer(views)
+            ready.wait(10)
+            ended.set()
+
+    async def run() -> bool:
+        async with (batcher := Batcher(10)).running():
+            await batcher.answer(cast(Predictor, Slow(Path("v0001"))), [encoded()])
+            came_first = not ended.is_set()
+            ready.set()
+            return came_first
+
+    assert asyncio.run(run())
+
+
 def test_what_fails_fails_alone() -> None:
     def fail() -> None:
         raise MemoryError
