@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: What is computed in integers; all else, such as the softmax, stays as it is.
-_KINDS = ["Conv", "Gemm", "MatMul", "Concat", "MaxPool", "Relu"]
+_LAYERS = ["Conv", "Gemm", "MatMul"]
+_KINDS = [*_LAYERS, "Concat", "MaxPool", "Relu"]
 
 
 def quantize(network: Path, path: Path, views: Iterable[NDArray[np.float32]]) -> None:
     """Write the ONNX file of a network anew in integers, scaled by what it makes of ``views``, (1, 3, side, side) each.
 
     Static quantization, per channel (Jacob et al. 2018, https://arxiv.org/abs/1712.05877). Weights have 7 bits: with 8,
-    sums overflow on processors without VNNI, which would answer otherwise.
+    sums overflow on processors without VNNI, which would answer otherwise. The last layer stays as it is: it is small,
+    and its errors would be those of the answer.
     """
     import onnx  # slow
     import onnxruntime
@@ -36,12 +38,17 @@ def quantize(network: Path, path: Path, views: Iterable[NDArray[np.float32]]) ->
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(Path(folder) / "simpler.onnx")
         onnxruntime.InferenceSession(network, options)  # writes it, batch normalisation folded into convolutions
+        simpler = onnx.load(options.optimized_model_filepath)
+        for number, node in enumerate(simpler.graph.node):
+            node.name = str(number)
+        last = [node.name for node in simpler.graph.node if node.op_type in _LAYERS][-1]
         logging.disable(logging.WARNING)  # it warns that this was not done
         try:
             quantize_static(
-                options.optimized_model_filepath,
+                simpler,
                 path,
                 Views(),
+                nodes_to_exclude=[last],
                 op_types_to_quantize=_KINDS,
                 per_channel=True,
                 reduce_range=True,
