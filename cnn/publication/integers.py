@@ -28,16 +28,16 @@ def write_integers(
     calibration: Calibration,
     positive: int | None,
 ) -> Integers:
-    """Write an ONNX file anew in integers, and compare the two on images of the last split.
+    """Write an ONNX file anew in integers, and compare the two on validation images or, if there are none, on train.
 
-    The file is deleted again if its F1 is lower by more than half a point. The scales of its integers are those of
-    training images.
+    The file is deleted again if its F1 is lower by more than half a point. Test images decide nothing here.
 
     Args:
         positive: index of the class whose F1 it is; None: the mean of all classes.
     """
     quantize(network, path, (_view(row, preprocessing) for row in dataset.some_rows("train", _SCALED_BY)))
-    rows = dataset.some_rows(dataset.splits[-1], _JUDGED_ON)
+    split = [each for each in dataset.splits if each != "test"][-1]
+    rows = dataset.some_rows(split, _JUDGED_ON)
     labels, views = np.array([row.label for row in rows]), [_view(row, preprocessing) for row in rows]
     figures = []
     for file in (network, path):
@@ -48,7 +48,7 @@ def write_integers(
     (full, full_speed), (f1, speed) = figures
     kept = f1 >= full - MOST_LOST
     found = Integers(
-        split=dataset.splits[-1],
+        split=split,
         images=len(labels),
         f1=f1,
         full_f1=full,
