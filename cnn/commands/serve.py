@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--allow-urls", action="store_true", help="fetch images from public addresses that are posted")
     command.add_argument("--max-mib", type=_at_least_one, default=32, help="MiB of one request (32)")
     command.add_argument("--max-images", type=_at_least_one, default=16, help="images of one request (16)")
-    command.add_argument("--max-seconds", type=_at_least_one, default=30, help="in which one must be received (30)")
+    command.add_argument("--max-seconds", type=_at_least_one, default=30, help="to send one or read its answer (30)")
     command.add_argument("--max-waiting", type=_at_least_one, default=128, help="images that may wait, of all (128)")
 
 
