@@ -5,6 +5,7 @@ import logging
 from functools import partial
 
 from cnn.commands.arguments import Commands, add_command, add_model, add_provider, as_path
+from cnn.publication.champions import find_model
 from cnn.serving.predictor import Predictor
 from cnn.support.errors import UserError
 
@@ -20,7 +21,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--allow-urls", action="store_true", help="fetch images from public addresses that are posted")
     command.add_argument("--max-mib", type=_at_least_one, default=32, help="MiB of one request (32)")
     command.add_argument("--max-images", type=_at_least_one, default=16, help="images of one request (16)")
-    command.add_argument("--max-seconds", type=_at_least_one, default=30, help="in which one must be received (30)")
+    command.add_argument("--max-seconds", type=_at_least_one, default=30, help="to send one or read its answer (30)")
     command.add_argument("--max-waiting", type=_at_least_one, default=128, help="images that may wait, of all (128)")
 
 
@@ -47,7 +48,8 @@ def _run(given: argparse.Namespace) -> None:
     if given.max_waiting < given.max_images:
         raise UserError(f"--max-waiting {given.max_waiting}: expected --max-images ({given.max_images}) or more.")
     limits = Limits(given.max_mib << 20, given.max_images, given.max_seconds, given.max_waiting)
-    champion = CurrentChampion(partial(Predictor.champion, given.models, given.name, given.provider, given.int8))
+    name = find_model(given.models, given.name).name  # once: another model may be published later
+    champion = CurrentChampion(partial(Predictor.champion, given.models, name, given.provider, given.int8))
     collection = Collection(given.collect, champion.predictor.classes) if given.collect else None
     listener = listen(given.host, given.port)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")

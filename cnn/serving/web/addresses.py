@@ -7,9 +7,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -17,7 +17,7 @@ from cnn.data.transfers import USER_AGENT
 
 _PORTS = {"http": 80, "https": 443}
 _AT_ONCE, _REDIRECTS, _BLOCK = 8, 5, 1 << 16
-_IN_PATHS = "/?%:=&~+!$,;'@()*[]"  # what is not quoted (RFC 3986)
+_UNQUOTED = "/?%:=&~+!$,;'@()*"  # RFC 3986, section 3.3
 _MOVED = (301, 302, 303, 307, 308)
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291; what embeds an IPv4 address is elsewhere, but 6to4
 _PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")  # RFC 6890; Python 3.11 calls parts of it global
@@ -34,14 +34,16 @@ class Fetcher:
         self._limit, self._seconds, self._free = limit, seconds, _AT_ONCE
         self._pool = ThreadPoolExecutor(_AT_ONCE, "fetch")
 
-    async def fetch(self, address: str) -> bytes | None:
-        """As `fetch`; None: too many are being fetched."""
+    @asynccontextmanager
+    async def fetched(self, address: str) -> AsyncIterator[bytes | None]:
+        """As `fetch`, held in memory until the block ends; None: too many are being fetched or held."""
         if not self._free:
-            return None
+            yield None
+            return
         self._free -= 1
         try:
             run = partial(fetch, address, limit=self._limit, seconds=self._seconds)
-            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+            yield await asyncio.get_running_loop().run_in_executor(self._pool, run)
         finally:
             self._free += 1
 
@@ -71,9 +73,7 @@ def _ask(address: str, limit: int, deadline: float) -> bytes | str:
     """The body, or where the address redirects to."""
     parts = _checked(address)
     with _connected(parts, deadline) as connection:
-        path = quote(parts.path or "/", safe="/%:=&~+!$,;'@()*") + (
-            parts.query and f"?{quote(parts.query, safe='/%:=&?~+!$,;@()*')}"
-        )
+        path = quote((parts.path or "/") + (parts.query and f"?{parts.query}"), safe=_UNQUOTED)
         connection.request("GET", path, headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         response = connection.getresponse()
         if response.status in _MOVED and (place := response.getheader("Location")):
@@ -105,6 +105,7 @@ def _connected(parts: SplitResult, deadline: float) -> Iterator[http.client.HTTP
     assert parts.hostname
     name = parts.hostname if ":" in parts.hostname else parts.hostname.encode("idna").decode()
     connection = http.client.HTTPConnection(name, _PORTS[parts.scheme])
+    connection.default_port = connection.port  # so that Host does not name it
     place = (public_address(name, connection.port), connection.port)
     with socket.create_connection(place, timeout=max(0.01, deadline - time.monotonic())) as line:
         if parts.scheme == "https":

@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
@@ -15,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from cnn.data.decoding import NotAnImageError
 from cnn.evaluation.answers import Answer
+from cnn.publication.records import REPORT_PAGE
 from cnn.serving.predictor import Predictor
 from cnn.serving.web.addresses import AddressError, Fetcher
 from cnn.serving.web.batching import Batcher, Busy, Undecodable
@@ -38,7 +38,6 @@ from cnn.serving.web.uploads import (
 )
 from cnn.support.text import printable
 
-_REPORT = "report.html"
 _RECEIVING = (400, 403, 408, 413, 415, 421, 422, 429)
 
 
@@ -120,9 +119,12 @@ async def predict(
 ) -> Response:
     """Class and probabilities of one or several images; if one of them cannot be decoded, none is answered."""
     if service.fetcher and media_type(request) == "application/json":
-        uploads = [await _fetch(service.fetcher, await receive_address(request))]
-    else:
-        uploads = await receive_images(request, service.limits)
+        async with _fetched(service.fetcher, await receive_address(request)) as upload:
+            return await _respond(service, [upload], evidence)
+    return await _respond(service, await receive_images(request, service.limits), evidence)
+
+
+async def _respond(service: Service, uploads: list[Upload], evidence: bool) -> Response:
     predictor = service.champion.predictor
     answers = await _answers(service, predictor, uploads)
     for answer in answers:
@@ -133,15 +135,16 @@ async def predict(
     return JSONResponse({"version": predictor.version.name, "results": results})
 
 
-async def _fetch(fetcher: Fetcher, address: str) -> Upload:
+@asynccontextmanager
+async def _fetched(fetcher: Fetcher, address: str) -> AsyncIterator[Upload]:
     name = printable(address)
     try:
-        data = await fetcher.fetch(address)
+        async with fetcher.fetched(address) as data:
+            if data is None:
+                raise HTTPException(429, "Too many addresses are being fetched; try again in a second.", BUSY)
+            yield Upload(name, data)
     except AddressError as error:
         raise HTTPException(422, f"{name} cannot be fetched: {error}.") from error
-    if data is None:
-        raise HTTPException(429, "Too many addresses are being fetched; try again in a second.", BUSY)
-    return Upload(name, data)
 
 
 async def _answers(service: Service, predictor: Predictor, uploads: list[Upload]) -> list[Answer]:
@@ -207,15 +210,16 @@ def _figures(metrics: dict[str, Any]) -> dict[str, Any]:
 async def report(service: Shared) -> Response:
     """The report of the version that answers."""
     predictor = service.champion.predictor
-    html = await asyncio.to_thread(_read_report, predictor.version / _REPORT, predictor.facts["files"].get(_REPORT))
+    html = await asyncio.to_thread(_read_report, predictor)
     if html is None:
         raise HTTPException(404, f"{predictor.version.name} has no report, or it was altered since.")
     found = report_page(html)
     return HTMLResponse(found.html, headers={"Content-Security-Policy": found.policy})
 
 
-def _read_report(file: Path, digest: str | None) -> str | None:
-    """A report as it was published, else None."""
+def _read_report(predictor: Predictor) -> str | None:
+    """The report as it was published, else None."""
+    file, digest = predictor.version / REPORT_PAGE, predictor.facts["files"].get(REPORT_PAGE)
     content = file.read_bytes() if file.is_file() else b""
     return content.decode() if hashlib.sha256(content).hexdigest() == digest else None
 

@@ -8,8 +8,9 @@ from cnn.data.images import normalise
 from cnn.support.errors import UserError
 from cnn.support.files import atomic_file, require_writable
 
-#: A folder that holds more takes no more corrections: its images, and their bytes.
+#: A folder that holds more takes no more corrections: their images, and their bytes.
 MAX_IMAGES, MAX_BYTES = 10_000, 1 << 30
+_KEPT = f"*/{'[0-9a-f]' * 64}.jpg"  # not what else a data set holds
 
 
 class CollectionFull(Exception):
@@ -55,7 +56,7 @@ class Collection:
         return image_id
 
     def _require_room(self) -> None:
-        sizes = [file.stat().st_size for file in self._folder.glob("*/*.jpg")]
+        sizes = [file.stat().st_size for file in self._folder.glob(_KEPT)]
         if len(sizes) >= MAX_IMAGES or sum(sizes) >= MAX_BYTES:
             raise CollectionFull(f"{len(sizes):,} images were collected and no more are kept")
 

@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from cnn.publication.records import CHAMPION_FILE
 from cnn.serving.predictor import Predictor
 from cnn.support.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-_FILE = "champion.json"
 _SECONDS = 1.0
 
 
@@ -27,7 +27,7 @@ class CurrentChampion:
         """Load the champion, now and whenever it may have been replaced; raises what ``load`` raises."""
         self._load = load
         self.predictor, self.problem = load(), ""
-        self._file = self.predictor.version.parent / _FILE
+        self._file = self.predictor.version.parent / CHAMPION_FILE
         self._seen: tuple[int, ...] | None = None
 
     async def watch(self) -> None:
@@ -60,8 +60,9 @@ class CurrentChampion:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _report(self, error: Exception) -> None:
-        reason = str(error) if isinstance(error, UserError) else f"loading it failed: {error!r}"
+        is_fault = not isinstance(error, UserError)
+        reason = f"loading it failed: {error!r}" if is_fault else str(error)
         problem = f"The new champion does not answer: {reason}"
         if problem != self.problem:
-            logger.warning("%s %s goes on answering.", problem, self.predictor.version, exc_info=error)
+            logger.warning("%s %s goes on answering.", problem, self.predictor.version, exc_info=is_fault)
         self.problem = problem

@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from cnn.serving.web.messages import Address, Problem
+from cnn.serving.web.uploads import FORM
 
-_FORM = "multipart/form-data"
 _IMAGE = {"type": "string", "format": "binary"}
 
 
@@ -17,11 +17,11 @@ def _form(**fields: Any) -> dict[str, Any]:
 
 #: Bodies by content type: images, and an image with its label.
 IMAGES = {
-    _FORM: _form(image={"type": "array", "items": _IMAGE, "minItems": 1}),
+    FORM: _form(image={"type": "array", "items": _IMAGE, "minItems": 1}),
     "image/*": {"schema": _IMAGE},
     "application/octet-stream": {"schema": _IMAGE},
 }
-CORRECTION = {_FORM: _form(image=_IMAGE, label={"type": "string"})}
+CORRECTION = {FORM: _form(image=_IMAGE, label={"type": "string"})}
 
 
 def complete_document(app: FastAPI, classes: Callable[[], Sequence[str]], fetches: bool) -> None:
@@ -38,7 +38,7 @@ def complete_document(app: FastAPI, classes: Callable[[], Sequence[str]], fetche
 
     def openapi() -> dict[str, Any]:
         if correction:
-            form = correction["post"]["requestBody"]["content"][_FORM]["schema"]
+            form = correction["post"]["requestBody"]["content"][FORM]["schema"]
             form["properties"]["label"]["enum"] = list(classes())
         return document
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cnn.serving.web.messages import Address
 from cnn.support.text import printable
 
-_FORM = "multipart/form-data"
+FORM = "multipart/form-data"
 _TEXT_BYTES = 1 << 10
 #: What all requests together may hold, in requests of the greatest size.
 _REQUESTS_HELD = 8
@@ -99,8 +99,8 @@ async def receive_form(request: Request, limits: Limits, *texts: str) -> tuple[l
         HTTPException: 415, it is no form; 413, it holds too many files; 400, it is damaged; 422, it holds something
             else.
     """
-    if media_type(request) != _FORM:
-        raise HTTPException(415, f"Expected {_FORM}, found {printable(media_type(request)) or 'no content type'}.")
+    if media_type(request) != FORM:
+        raise HTTPException(415, f"Expected {FORM}, found {printable(media_type(request)) or 'no content type'}.")
     parser = MultiPartParser(
         request.headers,
         request.stream(),
@@ -131,10 +131,10 @@ async def receive_images(request: Request, limits: Limits) -> list[Upload]:
         HTTPException: as `receive_form`; 422, there is none.
     """
     kind = media_type(request)
-    if kind == _FORM:
+    if kind == FORM:
         return (await receive_form(request, limits))[0]
     if not kind.startswith("image/") and kind != "application/octet-stream":
-        expected = f"{_FORM} with files named image, or an image with its content type"
+        expected = f"{FORM} with files named image, or an image with its content type"
         raise HTTPException(415, f"Expected {expected}, found {printable(kind) or 'no content type'}.")
     data = b"".join([block async for block in request.stream()])
     if not data:

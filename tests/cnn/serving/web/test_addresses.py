@@ -1,6 +1,7 @@
 """Addresses: only the public internet is ever asked, whatever a name, a redirect or a name server says."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -91,7 +92,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Answer]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answer, 80))]
 
     def connect_here(place: tuple[str, int], **rest: Any) -> socket.socket:
-        assert place == ("8.8.8.8", 80)
+        assert place in (("8.8.8.8", 80), ("8.8.8.8", 443))
         return connect(("127.0.0.1", port), **rest)
 
     names: list[str] = []
@@ -114,8 +115,21 @@ def says(data: bytes, status: int = 200, **headers: str) -> Answer:
 
 
 def test_what_it_sends_is_fetched(site: dict[str, Answer]) -> None:
-    site["/a%20b.png?c=d"] = says(b"image")
-    assert fetch("http://public.example/a b.png?c=d", limit=5, seconds=5) == b"image"
+    site["/a%20b.png?c=d%20'"] = says(b"image")
+    assert fetch("http://public.example/a b.png?c=d '", limit=5, seconds=5) == b"image"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_usual_port_is_not_named(site: dict[str, Answer], monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    class Plain:
+        """No TLS: the connection as it is."""
+
+        def wrap_socket(self, line: socket.socket, **_: object) -> socket.socket:
+            return line
+
+    monkeypatch.setattr(ssl, "create_default_context", Plain)
+    site["/"] = lambda handler: says(handler.headers["Host"].encode())(handler)
+    assert fetch(f"{scheme}://public.example/", limit=100, seconds=5) == b"public.example"
 
 
 def test_a_name_that_is_rebound_is_refused(site: dict[str, Answer]) -> None:

@@ -2,9 +2,11 @@
 
 import io
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -216,6 +218,25 @@ def test_an_address_is_fetched_if_that_is_allowed(tmp_path: Path, monkeypatch: p
         )
         for body in bodies:
             problem(client.post("/predict", json=body), 422)
+
+
+def test_what_was_fetched_is_bounded_until_it_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "fetch", lambda *_, **__: encoded())
+    monkeypatch.setattr(addresses, "_AT_ONCE", 1)
+    answering, asked = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        answering.set()
+        asked.wait(30)
+
+    app = create_app(champion(tmp_path, before=wait), LIMITS, allow_urls=True)
+    with client_of(app) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/predict", json={"url": "http://a.b/"})
+        assert answering.wait(30)
+        response = client.post("/predict", json={"url": "http://a.b/"})
+        asked.set()
+        assert "Too many addresses" in problem(response, 429) and first.result().status_code == 200
+        assert client.post("/predict", json={"url": "http://a.b/"}).status_code == 200
 
 
 def test_a_private_address_is_not(tmp_path: Path) -> None:

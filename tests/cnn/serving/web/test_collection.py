@@ -78,6 +78,16 @@ def test_the_folder_is_bounded(client: TestClient, folder: Path, monkeypatch: py
     assert correct(client, "hot_dog", encoded(size=(8, 11))) == 507
 
 
+def test_images_of_the_data_set_around_it_do_not_count(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection, "MAX_IMAGES", 1)
+    (folder / "hot_dog").mkdir()
+    for name in ("photo.jpg", f"{64 * 'x'}.jpg"):
+        (folder / "hot_dog" / name).write_bytes(b"")
+    assert [correct(client, "hot_dog", encoded(size=(8, height))) for height in (8, 9)] == [201, 507]
+
+
 def test_the_next_training_reads_it(client: TestClient, folder: Path, tmp_path: Path) -> None:
     for index in range(6):
         for label, drawn in zip(CLASSES, ("hotdog", "not_hotdog"), strict=True):

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from fastapi import FastAPI
 from stub_predictor import StubPredictor, client_of, encoded
 
+from cnn.__main__ import main
+from cnn.publication.champions import find_model
 from cnn.serving.predictor import Predictor
+from cnn.serving.web import server
 from cnn.serving.web.app import create_app
 from cnn.serving.web.current import CurrentChampion
 from cnn.serving.web.uploads import Limits
@@ -51,12 +55,44 @@ def test_one_that_cannot_be_loaded_does_not(
     for _ in range(3):
         current.refresh()
     assert current.predictor.version.name == "v0001" and len(caplog.records) == 1
+    assert not caplog.records[0].exc_info  # a sentence, no traceback
     with client_of(create_app(current, Limits())) as client:
         ready = client.get("/readyz")
         assert ready.status_code == 200 and "altered" in ready.json()["problem"]
     name_champion(tmp_path, "v0003")
     current.refresh()
     assert current.predictor.version.name == "v0003" and current.problem == ""
+
+
+def test_a_fault_of_ours_is_logged_with_its_traceback(
+    current: CurrentChampion, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name_champion(tmp_path, "vx")
+    current.refresh()
+    assert "ValueError" in current.problem and caplog.records[0].exc_info
+
+
+def test_a_model_that_is_published_later_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without ``--name`` the server stays with the model that it found at its start."""
+
+    def publish(name: str, version: str) -> None:
+        (tmp_path / name / version).mkdir(parents=True, exist_ok=True)
+        name_champion(tmp_path / name, version)
+
+    def open_champion(models: Path, name: str | None, *_: object) -> Predictor:
+        return load(find_model(models, name))
+
+    def serve(app: FastAPI, *_: object) -> None:
+        publish("hotdog", "v0007")
+        publish("pizza", "v0002")
+        current = app.state.service.champion
+        current.refresh()
+        assert current.predictor.version == tmp_path / "pizza" / "v0002"
+
+    publish("pizza", "v0001")
+    monkeypatch.setattr(Predictor, "champion", open_champion)
+    monkeypatch.setattr(server, "serve", serve)
+    main(["serve", "--models", str(tmp_path), "--port", "0"])
 
 
 def test_it_goes_on_without_champion_json(current: CurrentChampion, tmp_path: Path) -> None:
