@@ -1,6 +1,7 @@
 """A version's network in integers of 8 bits: made, and kept only if it answers as well as the other."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from cnn.evaluation.answers import Calibration
 from cnn.networks.quantizing import quantize
 from cnn.networks.sessions import Session
 from cnn.publication.manifest import Integers
+from cnn.support.parallel import ordered_map
 from cnn.training.metrics import confusion_matrix, scores
 
 #: F1 may be lower by so much.
 MOST_LOST = 0.005
-_SCALED_BY, _JUDGED_ON, _TIMED_ON = 64, 500, 30  # images
+_SCALED_BY, _JUDGED_ON, _TIMED_ON = 64, 500, 30  # images; the second of each split
 
 
 def write_integers(
@@ -28,27 +30,27 @@ def write_integers(
     calibration: Calibration,
     positive: int | None,
 ) -> Integers:
-    """Write an ONNX file anew in integers, and compare the two on validation images or, if there are none, on train.
+    """Write an ONNX file anew in integers, and compare the two on images that are not test.
 
-    The file is deleted again if its F1 is lower by more than half a point. Test images decide nothing here.
+    The file is deleted again if its F1 is lower by more than half a point.
 
     Args:
         positive: index of the class whose F1 it is; None: the mean of all classes.
     """
     quantize(network, path, (_view(row, preprocessing) for row in dataset.some_rows("train", _SCALED_BY)))
-    split = [each for each in dataset.splits if each != "test"][-1]
-    rows = dataset.some_rows(split, _JUDGED_ON)
-    labels, views = np.array([row.label for row in rows]), [_view(row, preprocessing) for row in rows]
+    judged = [split for split in dataset.splits if split != "test"]  # it decides nothing but who is champion
+    rows = [row for split in judged for row in dataset.some_rows(split, _JUDGED_ON)]
+    labels, timed = np.array([row.label for row in rows]), [_view(row, preprocessing) for row in rows[:_TIMED_ON]]
     figures = []
     for file in (network, path):
         session = Session(file)
+        views = ordered_map(partial(_view, preprocessing=preprocessing), rows)  # of which few are in memory at once
         probabilities = np.concatenate([found for found, *_ in session.all_outputs(views)])
         confusion = confusion_matrix(labels, calibration.decide(probabilities), len(dataset.classes))
-        figures.append((scores(confusion, positive).f1, _images_per_second(session, views[:_TIMED_ON])))
+        figures.append((scores(confusion, positive).f1, _images_per_second(session, timed)))
     (full, full_speed), (f1, speed) = figures
     kept = f1 >= full - MOST_LOST
     found = Integers(
-        split=split,
         images=len(labels),
         f1=f1,
         full_f1=full,

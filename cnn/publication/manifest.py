@@ -120,14 +120,13 @@ class Integers(_Record):
     """What came of the network in integers of 8 bits, beside the one of full precision.
 
     Attributes:
-        split: of which images both answered.
+        images: how many both answered, none of them of test.
         f1: its F1, and ``full_f1`` the other's.
         speedup: its images a second on one core divided by the other's, on the machine that published it.
         bytes: size of its file.
         kept: whether the version holds it: not if its F1 is lower by more than half a point.
     """
 
-    split: str
     images: int
     f1: float
     full_f1: float

@@ -38,7 +38,8 @@ def test_integers_answer_nearly_alike(candidate: Made, tmp_path: Path, monkeypat
     kinds = [node.op_type for node in onnx.load(version / "squeezenet-int8.onnx").graph.node]
     assert kinds.count("QuantizeLinear") > 26 and found.bytes < (version / "squeezenet.onnx").stat().st_size / 3
 
-    rows = list(candidate.dataset.rows(found.split))
+    rows = [row for split in ("train", "validation") for row in candidate.dataset.rows(split)]
+    assert found.images == len(rows)
     full, small = Predictor(version), Predictor(version, int8=True)
     answers = [[each.predict(decode(row.data)) for row in rows] for each in (full, small)]
     probabilities = np.array([[answer.probabilities for answer in each] for each in answers])
