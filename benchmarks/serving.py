@@ -6,7 +6,7 @@ The champion scores all images below the folder; the others run the same network
 as many views of an image. If the version holds its network in integers (runs with --int8), that takes part, too. Each
 takes its turn in every repeat; figures are medians (lowest to highest). The network alone runs on arrays in memory;
 decoding alone ends with such an array. MXNet's records are packed beforehand, which is not counted. Below the table
-stands by how much a probability of the file that takes any image differs from the predictor's at most. --quick: tiny
+stands by how much a probability of the file that takes any image differs from the predictor's. --quick: tiny
 drawn data, a network that learnt from it, and one repeat; the figures mean nothing.
 """
 
@@ -144,11 +144,11 @@ def network(onnx: Path, arrays: Iterable[NDArray[np.float32]], _: Task) -> None:
         pass
 
 
-def largest_difference(task: Task) -> float:
-    """By how much a probability of the file that takes any image differs from the predictor's at most."""
+def differences(task: Task) -> list[float]:
+    """By how much a probability of the file that takes any image differs from the predictor's at most, of each image."""
     predictor, session = Predictor(task.version), Session(task.version / image_file(task.architecture))
     pairs = ((predictor.predict(file).probabilities, decode(file.read_bytes())) for file in task.files)
-    return max(float(np.abs(session.run(np.asarray(image))[0][0] - expected).max()) for expected, image in pairs)
+    return [float(np.abs(session.run(np.asarray(image))[0][0] - expected).max()) for expected, image in pairs]
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 costs[name].append(once())
         print(f"{len(task.files):,} images, {describe_conditions(options.repeats)}\n")
         print_table(costs, len(task.files))
-        print(f"Largest difference of a probability of the file that takes any image: {largest_difference(task):.4f}.")
+        found = differences(task)
+        print(f"The file that takes any image: {max(found):.4f} at most, {statistics.mean(found):.5f} on average.")
 
 
 if __name__ == "__main__":
