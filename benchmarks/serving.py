@@ -145,7 +145,7 @@ def network(onnx: Path, arrays: Iterable[NDArray[np.float32]], _: Task) -> None:
 
 
 def differences(task: Task) -> list[float]:
-    """By how much a probability of the file that takes any image differs from the predictor's at most, of each image."""
+    """Of each image, by how much a probability of the file that takes any image differs from the predictor's."""
     predictor, session = Predictor(task.version), Session(task.version / image_file(task.architecture))
     pairs = ((predictor.predict(file).probabilities, decode(file.read_bytes())) for file in task.files)
     return [float(np.abs(session.run(np.asarray(image))[0][0] - expected).max()) for expected, image in pairs]
