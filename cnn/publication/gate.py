@@ -12,7 +12,7 @@ from cnn.evaluation.paired import PairedComparison, compare_paired
 from cnn.evaluation.predictions import Predictions, predict_split
 from cnn.evaluation.report import Report, read_predictions
 from cnn.publication.contents import image_ids, unaltered_predictions
-from cnn.publication.manifest import Judgement, Lineage, Manifest, versions
+from cnn.publication.manifest import Judgement, Lineage, Manifest, is_readable, versions
 from cnn.publication.versions import is_first, load_version
 from cnn.support.errors import UserError
 from cnn.support.files import file_digest
@@ -61,10 +61,15 @@ def require_same_source(dataset: Dataset, place: str, best: Path | None, promote
         place: what tells the source of ``dataset`` from others (`DataOrigin.place`); empty: it is not compared.
 
     Raises:
-        UserError: asks for another name.
+        UserError: asks for another name; or nothing can be compared with the champion.
     """
     if best is None or promote == "always":
         return
+    if not is_readable(best):
+        raise UserError(
+            f"{best}: its manifest is of another release of this project, so nothing can be compared with it: to "
+            'replace it, set promote to "always".'
+        )
     manifest = Manifest.open(best)
     former, classes = manifest.lineage.data.place, manifest.classes
     if "" in (former, place) or former == place:

@@ -184,6 +184,15 @@ class Manifest(_Record):
         (version / MANIFEST_FILE).write_text(text, encoding="utf-8")
 
 
+def is_readable(version: Path) -> bool:
+    """Whether a version's manifest is one of this release; one of another may still answer."""
+    try:
+        Manifest.open(version)
+    except ValueError:
+        return False
+    return True
+
+
 def open_manifest(version: Path) -> Manifest:
     """The manifest of a version that is to be used.
 

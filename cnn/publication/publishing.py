@@ -21,7 +21,7 @@ from cnn.publication.champions import promote as make_champion
 from cnn.publication.exports import export_network
 from cnn.publication.gate import MARGIN, Candidate, Decision, Promotion, decide, require_same_source
 from cnn.publication.integers import write_integers
-from cnn.publication.manifest import Integers, Lineage, Manifest, versions
+from cnn.publication.manifest import Integers, Lineage, Manifest, is_readable, versions
 from cnn.publication.model_card import model_card
 from cnn.publication.records import IMAGES_FILE, REPORT_PAGE, integer_file, network_files
 from cnn.publication.report_page import report_page
@@ -95,7 +95,7 @@ def _publish(candidate: Candidate, digest: str, folder: Path, promote: Promotion
     if version is None:
         require_same_source(candidate.dataset, candidate.lineage.data.place, best, promote)
         decision = decide(candidate, folder, best, promote, margin)
-        version = _write_version(candidate, folder, digest, decision, best)
+        version = _write_version(candidate, folder, digest, decision, best if best and is_readable(best) else None)
     if promote == "always" or is_due(version):
         make_champion(version)
     return version

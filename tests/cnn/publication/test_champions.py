@@ -9,6 +9,9 @@ import pytest
 from candidates import Made, equal, flip_bit, hotdog, models, other  # noqa: F401  (fixtures)
 
 from cnn.publication.champions import champion, find_champion
+from cnn.publication.records import CHECKSUM, content_checksum, read_manifest
+from cnn.publication.versions import load_version
+from cnn.support.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -81,3 +84,16 @@ def test_manifest_of_another_release_is_left_where_it_is(
     (first / "manifest.json").write_text('{"name": "food"}')
     assert other.publish(models).name == "v0002" and first.is_dir()
     assert f"{first}: is left out, as its manifest is of another release" in caplog.text
+
+
+def test_champion_of_another_release_is_replaced_only_on_request(hotdog: Made, other: Made, models: Path) -> None:
+    first = hotdog.publish(models)
+    facts = read_manifest(first)
+    facts["network"]["new"] = 1
+    (first / "manifest.json").write_text(json.dumps(facts | {CHECKSUM: content_checksum(facts)}), encoding="utf-8")
+    assert load_version(first).classes == ("hotdog", "not_hotdog")  # it still answers
+    with pytest.raises(UserError, match=r'v0001: its manifest is of another release .* set promote to "always"'):
+        other.publish(models)
+    assert champion(models / "food") == first
+    second = other.publish(models, promote="always")
+    assert champion(models / "food") == second and (second / "report.html").exists()
