@@ -30,10 +30,10 @@ def differences(
     """
     config, classes = checkpoint.network, len(checkpoint.classes)
     symbol, parameters, onnx = network_files(config.architecture)
-    views = [to_tensor([center_view(image, config.preprocessing)], config.preprocessing) for image in images]
+    views = to_tensor([center_view(image, config.preprocessing) for image in images], config.preprocessing)
 
     def by_mxnet(net: Network) -> NDArray[np.float32]:
-        return softmax(np.concatenate([net(mx.nd.array(view)).asnumpy() for view in views]) / calibration.temperature)
+        return softmax(net(mx.nd.array(views)).asnumpy() / calibration.temperature)
 
     expected = by_mxnet(with_parameters(config, classes, checkpoint.parameters))
     with warnings.catch_warnings():
@@ -42,7 +42,7 @@ def differences(
     ready, whole = Session(folder / onnx), Session(folder / image_file(config.architecture))
     found = {
         symbol: by_mxnet(imported),
-        onnx: np.concatenate([ready.run(view)[0] for view in views]),
+        onnx: ready.run(views)[0],
         image_file(config.architecture): np.concatenate([whole.run(np.asarray(image))[0] for image in images]),
     }
     largest = {name: float(np.abs(each - expected).max()) for name, each in found.items()}

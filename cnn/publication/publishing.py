@@ -31,7 +31,7 @@ from cnn.support.parallel import ordered_map
 from cnn.training.checkpoints import Checkpoint, checkpoint_file, load_checkpoint
 
 MODEL_CARD_FILE = "README.md"
-_COMPARED = 16  # images on which the files of a version are compared with MXNet
+_COMPARED = 8  # images on which the files of a version are compared with MXNet
 _SOFTWARE = (
     "mxnet",
     "mxnet-cu112",

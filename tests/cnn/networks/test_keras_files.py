@@ -238,7 +238,7 @@ def _structure(content: bytes) -> list[int]:
 STRUCTURE = _structure(FILE.read_bytes())
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.long)])
 def test_damaged_files_are_refused_or_read(tmp_path: Path, count: int) -> None:
     """Neither a crash nor a traceback, and no memory for what a damaged header states."""
     content, rng, paths = FILE.read_bytes(), random.Random(count), []
