@@ -22,7 +22,6 @@ def quantize(network: Path, path: Path, views: Iterable[NDArray[np.float32]]) ->
     and its errors would be those of the answer.
     """
     import onnx  # slow
-    import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     class Views(CalibrationDataReader):
@@ -33,30 +32,39 @@ def quantize(network: Path, path: Path, views: Iterable[NDArray[np.float32]]) ->
             view = next(self._views, None)
             return None if view is None else {"data": view}
 
-    with TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(Path(folder) / "simpler.onnx")
-        onnxruntime.InferenceSession(network, options)  # writes it, batch normalisation folded into convolutions
-        simpler = onnx.load(options.optimized_model_filepath)
-        for number, node in enumerate(simpler.graph.node):
-            node.name = str(number)
-        last = [node.name for node in simpler.graph.node if node.op_type in _LAYERS][-1]
-        logging.disable(logging.WARNING)  # it warns that this was not done
-        try:
-            quantize_static(
-                simpler,
-                path,
-                Views(),
-                nodes_to_exclude=[last],
-                op_types_to_quantize=_KINDS,
-                per_channel=True,
-                reduce_range=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-            )
-        finally:
-            logging.disable(logging.NOTSET)
+    simpler = _simplified(network)
+    last = [node.name for node in simpler.graph.node if node.op_type in _LAYERS][-1]
+    logging.disable(logging.WARNING)  # it warns that the network was not simplified
+    try:
+        quantize_static(
+            simpler,
+            path,
+            Views(),
+            nodes_to_exclude=[last],
+            op_types_to_quantize=_KINDS,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {each.key: each.value for each in onnx.load(network).metadata_props})
     onnx.save(model, path)
+
+
+def _simplified(network: Path) -> Any:
+    """A network whose batch normalisation is folded into its convolutions, and whose nodes all have names."""
+    import onnx
+    import onnxruntime
+
+    with TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder) / "simplified.onnx")
+        onnxruntime.InferenceSession(network, options)  # writes it
+        model = onnx.load(options.optimized_model_filepath)
+    for number, node in enumerate(model.graph.node):
+        node.name = str(number)
+    return model

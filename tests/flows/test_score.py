@@ -37,16 +37,16 @@ def run(photos: Path, models: Path, tmp_path: Path) -> Runner:
 
 
 @pytest.fixture
-def predicted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
-    """The images that were answered, in no order."""
+def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """The images that were decoded to be answered, in no order."""
     seen: list[bytes] = []
-    predict = Predictor.predict
+    view = Predictor.view
 
     def watched(self: Predictor, data: Any) -> Any:
         seen.append(data)
-        return predict(self, data)
+        return view(self, data)
 
-    monkeypatch.setattr(Predictor, "predict", watched)
+    monkeypatch.setattr(Predictor, "view", watched)
     yield seen
 
 
@@ -67,7 +67,7 @@ def page() -> str:
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_a_second_and_a_change(
-    run: Runner, predicted: list[bytes], photos: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+    run: Runner, opened: list[bytes], photos: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_shard = scoring.score_shard
 
@@ -93,15 +93,15 @@ def test_a_run_a_second_and_a_change(
     assert second.message.startswith("14 images scored by food v0002: ")
     shutil.rmtree(models / "food" / "v0002")
     promote(models / "food" / "v0001")
-    predicted.clear()
+    opened.clear()
     third = run()
-    assert predicted == [] and third.worked() == {"join scores"}  # another run had replaced the file
+    assert opened == [] and third.worked() == {"join scores"}  # another run had replaced the file
     assert run().worked() == set()
 
     Image.new("RGB", (40, 40), "red").save(photos / "0100.jpg")
     changed = run()
     assert len(changed.worked() - {"join scores"}) == 1
-    assert (photos / "0100.jpg").read_bytes() in predicted and 0 < len(predicted) <= 4
+    assert (photos / "0100.jpg").read_bytes() in opened and 0 < len(opened) <= 4
     flip_bit(changed.version)
     assert run().worked() == {"join scores"}
 
@@ -109,25 +109,25 @@ def test_a_run_a_second_and_a_change(
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_interrupted_run_is_continued(
-    run: Runner, predicted: list[bytes], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Runner, opened: list[bytes], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched = Predictor.predict
+    watched = Predictor.view
 
     def failing(self: Predictor, data: Any) -> Any:
-        if len(predicted) == 9:
+        if len(opened) == 9:
             raise MemoryError
         return watched(self, data)
 
-    monkeypatch.setattr(Predictor, "predict", failing)
+    monkeypatch.setattr(Predictor, "view", failing)
     with pytest.raises(UserError, match="There is not enough memory"):
         run(name="food")
     assert not (tmp_path / "scores.parquet").exists() and "not enough memory" in page()
     done = sum(pq.read_metadata(part).num_rows for part in tmp_path.glob("store/scores/*/scores.parquet"))
     assert 0 < done <= 9
-    monkeypatch.setattr(Predictor, "predict", watched)
-    predicted.clear()
+    monkeypatch.setattr(Predictor, "view", watched)
+    opened.clear()
     resumed = run()
-    assert len(predicted) == 14 - done  # those of shards that were done are not answered again
+    assert len(opened) == 14 - done  # those of shards that were done are not answered again
     assert pq.read_table(resumed.version)["name"].to_pylist() == names_in(photos)
 
 
