@@ -33,10 +33,8 @@ def answering(
     net = initialise(config.build(classes), side, seed=0, devices=devices)
     set_parameters(net, values)
     features, output = _parts(net)
-    shape: tuple[int, ...] = (
-        features(mx.nd.zeros((1, 3, side, side), ctx=devices.contexts[0])).shape if features else ()
-    )
-
+    black = mx.nd.zeros((1, 3, side, side), ctx=devices.contexts[0])
+    shape: tuple[int, ...] = features(black).shape if features else ()
     return _block(features, output, shape, classes, config.mirrored_mean, explains=explains, temperature=temperature)
 
 

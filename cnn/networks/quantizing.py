@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: What is computed in integers; all else, such as the softmax, stays as it is.
 _LAYERS = ["Conv", "Gemm", "MatMul"]
+#: What is computed in integers; all else, such as the softmax, stays as it is.
 _KINDS = [*_LAYERS, "Concat", "MaxPool", "Relu"]
 
 

@@ -38,7 +38,7 @@ def write_integers(
         positive: index of the class whose F1 it is; None: the mean of all classes.
     """
     quantize(network, path, (_view(row, preprocessing) for row in dataset.some_rows("train", _SCALED_BY)))
-    judged = [split for split in dataset.splits if split != "test"]  # it decides nothing but who is champion
+    judged = [split for split in dataset.splits if split != "test"]  # test decides who is champion, and nothing else
     rows = [row for split in judged for row in dataset.some_rows(split, _JUDGED_ON)]
     labels, timed = np.array([row.label for row in rows]), [_view(row, preprocessing) for row in rows[:_TIMED_ON]]
     figures = []

@@ -102,7 +102,7 @@ class Champion:
         try:
             content = json.loads(read_file(folder / CHAMPION_FILE, MAX_BYTES))
             found = cls(**{name: value for name, value in content.items() if name in known})
-            folder / found.version
+            folder / found.version  # a TypeError, if it is no text
             return found
         except (AttributeError, TypeError, RecursionError) as error:
             raise ValueError("not a champion") from error

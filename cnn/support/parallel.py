@@ -1,7 +1,6 @@
 """Work on several threads with a bounded number of items in flight: memory does not grow with the data."""
 
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +10,6 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_THREADS = "ordered_map"  # how the names of its threads begin
 
 
 def physical_cores() -> int:
@@ -26,16 +24,12 @@ def physical_cores() -> int:
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 32) -> Iterator[Result]:
     """``map`` on one thread per physical core: results in the order of the items, at most ``ahead`` items in flight.
 
-    Threads suffice, since Pillow, numpy, pyarrow and MXNet release Python's global lock while they compute. A call from
-    one of these threads stays on it, as the others are busy.
+    Threads suffice, since Pillow, numpy, pyarrow and MXNet release Python's global lock while they compute.
 
     >>> list(ordered_map(str.upper, "abc", ahead=2))
     ['A', 'B', 'C']
     """
-    if threading.current_thread().name.startswith(_THREADS):
-        yield from map(function, items)
-        return
-    pool = ThreadPoolExecutor(physical_cores(), thread_name_prefix=_THREADS)
+    pool = ThreadPoolExecutor(physical_cores(), thread_name_prefix="cnn")
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:

@@ -12,7 +12,7 @@ from PIL import Image
 from cnn.data.decoding import NotAnImageError
 from cnn.evaluation.answers import Answer
 from cnn.serving.predictor import Predictor
-from cnn.support.backend import physical_cores
+from cnn.support.parallel import physical_cores
 
 _AT_ONCE = 32
 

@@ -52,13 +52,6 @@ def test_closing_ends_the_work() -> None:
     assert len(finished) < 1000
 
 
-def test_call_from_its_own_thread_stays_there() -> None:
-    def threads(_: int) -> set[int]:
-        return set(ordered_map(lambda _: threading.get_ident(), range(20))) | {threading.get_ident()}
-
-    assert all(len(found) == 1 for found in ordered_map(threads, range(20)))
-
-
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [3]), (6, [3, 3]), (7, [3, 3, 1])])
 def test_group_sizes(count: int, sizes: list[int]) -> None:
     groups = list(in_groups(range(count), 3))
