@@ -19,7 +19,7 @@ _NEWS = "{{ flow_run.name }}: crashed. Nothing was heard of it for a while: its 
 def set_environment(**variables: str) -> None:
     """Set environment variables of a run before its flow is loaded.
 
-    As a step under ``pull`` it gets what Prefect's blocks hold when the run starts; in the ``env`` of ``job_variables``,
+    As a step under ``pull`` it gets what Prefect's blocks hold when the run starts; in ``env`` of ``job_variables``,
     ``prefect deploy`` would store their secrets on the server as plain text.
     """
     os.environ.update(variables)
