@@ -66,7 +66,7 @@ def watch_for_lost_runs(silent_seconds: int, notify: str | None = None) -> None:
             actions=actions,
         )
         present = client.read_automations_by_name(LOST_RUNS)
-        if present:
-            client.update_automation(present[0].id, automation)
-        else:
+        if not present:
             client.create_automation(automation)
+        elif present[0].model_dump(exclude={"id"}) != automation.model_dump():  # an update forgets whom it waits for
+            client.update_automation(present[0].id, automation)
