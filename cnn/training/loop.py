@@ -114,12 +114,25 @@ def best_epoch(settings: Training, history: Sequence[Epoch]) -> int:
 
 def _update(state: TrainingState, learner: Learner, row: Epoch, timing: Timing) -> None:
     """Bring a state up to date after an epoch."""
+    learner.share()
     state.current, state.optimizer = parameters(learner.model.learning), learner.optimizer_state()
     state.history.append(row)
     state.timings.append(timing)
     if best_epoch(learner.settings, state.history) == len(state.history) - 1:
         state.best = state.current
     state.epochs_done, state.steps_done = state.epochs_done + 1, learner.steps_done
+
+
+def _require_same_start(learner: Learner, start: tuple[int, int]) -> None:
+    workers = learner.workers
+    starts = workers.gather(np.array([start], np.float32), workers.count).astype(int)
+    if (starts != starts[0]).any():
+        raise UserError(
+            f"training {learner.settings.name}: expected all workers to begin with the same data after the same epoch, "
+            f"found {', '.join(f'{steps} batches after epoch {done}' for done, steps in starts)}: run the same command "
+            "with one --store on all machines."
+        )
+    learner.share()
 
 
 def _train_remaining(learner: Learner, batches: Batches, state: TrainingState, seed: int, state_file: Path) -> None:
@@ -135,7 +148,8 @@ def _train_remaining(learner: Learner, batches: Batches, state: TrainingState, s
             training, timing = _train_epoch(learner, batches, epoch, moving_loss, advance)
             row = _evaluate_epoch(learner, batches, epoch, training)
             _update(state, learner, row, {"seconds": time.monotonic() - begin, **timing})
-            save_state(state_file, state)
+            if learner.workers.leads:
+                save_state(state_file, state)
 
 
 def train(
@@ -160,6 +174,7 @@ def train(
     else:
         first = _evaluate_epoch(learner, batches, 0, {})
         state = TrainingState(parameters(learning), {}, parameters(learning), [first], [{"seconds": 0.0}])
+    _require_same_start(learner, (state.epochs_done, batches.steps_per_epoch))
     _train_remaining(learner, batches, state, seed, state_file)
     set_parameters(learning, state.best)
     return parameters(learner.model.net), state.history, state.timings, best_epoch(settings, state.history)
