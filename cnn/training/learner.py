@@ -18,7 +18,7 @@ from cnn.training.batches import Batch
 from cnn.training.checkpoints import Arrays, TrainingState
 from cnn.training.hyperparameters import Training
 from cnn.training.metrics import positive_class
-from cnn.training.workers import current
+from cnn.training.workers import current_workers
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Learner:
 
     def __init__(self, settings: Training, classes: Classes, model: Model) -> None:
         self.settings, self.classes, self.model = settings, classes, model
-        self.contexts, self.workers = model.devices.contexts, current()
+        self.contexts, self.workers = model.devices.contexts, current_workers()
         self._weights = class_weights(settings, classes)
         self._loss = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
         self._loss.hybridize()

@@ -35,7 +35,7 @@ class Workers:
     """This process among those that train together; without a KVStore it is alone."""
 
     def __init__(self, kvstore: Any = None) -> None:
-        self._kvstore, self._keys = kvstore, dict[str, int]()
+        self._kvstore, self._keys, self._patience = kvstore, dict[str, int](), PATIENCE
         self.rank: int = kvstore.rank if kvstore else 0
         self.count: int = kvstore.num_workers if kvstore else 1
 
@@ -110,8 +110,9 @@ class Workers:
 
     def _wait(self, action: Callable[[], Result]) -> Result:
         try:
-            return _on_thread(action, PATIENCE)
+            return _on_thread(action, self._patience)
         except TimeoutError:
+            self._patience = 0.0  # the next training need not wait again
             raise UserError(
                 f"worker {self.rank} of {self.count}: no answer from the others for {PATIENCE:g} s: a worker, a server "
                 "or the scheduler has ended: end and start all of them, and the training resumes after its last epoch."
@@ -121,7 +122,7 @@ class Workers:
 #: A process that trains without others.
 ALONE = Workers()
 _current: ContextVar[Workers] = ContextVar("current", default=ALONE)
-current = _current.get
+current_workers = _current.get
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -149,3 +150,21 @@ def test_two_workers_do_what_one_does_with_the_doubled_batch(
     finish(workers)
     assert [worker.returncode for worker in workers] == [0, 0]
     assert_as_one(tmp_path, expected)
+
+
+@pytest.mark.long
+def test_in_network_namespaces(train: Callable[..., Any], namespaces: Hosts, tmp_path: Path, expected: Any) -> None:
+    finish(train(namespaces))
+    assert_as_one(tmp_path, expected)
+
+
+@pytest.mark.long
+def test_others_end_when_a_worker_dies_and_all_resume(train: Callable[..., Any], tmp_path: Path, expected: Any) -> None:
+    workers = train(HERE, "--patience", "5", "--dies")
+    errors = finish(workers)
+    assert sorted(worker.returncode for worker in workers) == [-signal.SIGKILL, 1]
+    assert "error: worker 0 of 2: no answer from the others for 5 s" in "".join(errors)
+    assert not list(tmp_path.glob("worker*.npz"))
+    finish(train(HERE))
+    assert_as_one(tmp_path, expected)
+    assert len(np.load(tmp_path / "worker0.npz")["losses"]) == len(expected["losses"]) - 2  # the first epoch's steps
