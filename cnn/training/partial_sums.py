@@ -63,7 +63,7 @@ def solve_in_blocks(
     from sklearn.preprocessing import StandardScaler
 
     blocks, scaler = _blocks(chosen), StandardScaler(copy=False)
-    for values in ordered_map(load, blocks):
+    for values in ordered_map(load, blocks, ahead=4):
         scaler.partial_fit(values.astype(np.float64))  # means and deviations of parts, joined
     counts = np.bincount(labels[chosen]).astype(np.float64)
     shares = 1 / (len(counts) * counts) if stage.class_weights == "balanced" else np.full(len(counts), 1 / len(chosen))

@@ -13,6 +13,7 @@ from benchmarks import (
     cifar_vs_notebook,
     drift,
     gate,
+    head_scale,
     hotdog_vs_notebook,
     memory,
     novelty,
@@ -124,6 +125,15 @@ def test_memory(capsys: pytest.CaptureFixture) -> None:
     memory.main(["--quick"])
     count, _, peak, *_ = capsys.readouterr().out.splitlines()[-1].split()
     assert count == "40" and float(peak) > 0.1
+
+
+@pytest.mark.slow
+def test_head_scale(capsys: pytest.CaptureFixture) -> None:
+    head_scale.main(["--quick"])
+    lines = capsys.readouterr().out.splitlines()
+    (difference,) = (line.rpartition(" ")[2] for line in lines if "scikit-learn" in line)
+    assert float(difference) < 1e-6
+    assert [line.split(" | ")[0] for line in lines[-3:]] == ["| prepare", "| embed", "| head"]
 
 
 @pytest.mark.slow
