@@ -96,6 +96,7 @@ def train_architectures(
         for name, stage in stages.items():
             if (too_many := len(running) + 1 - at_once) > 0:
                 list(islice(as_completed(list(running.values())), too_many))  # as many have ended
+            current_workers().require_all()
             running[name] = train_architecture.submit(
                 stage, pixels=pixels[name], dataset=dataset, seed=seed, where=where, store=store
             )

@@ -35,7 +35,8 @@ class Workers:
     """This process among those that train together; without a KVStore it is alone."""
 
     def __init__(self, kvstore: Any = None) -> None:
-        self._kvstore, self._keys, self._patience = kvstore, dict[str, int](), PATIENCE
+        self._kvstore, self._keys = kvstore, dict[str, int]()
+        self._lost: UserError | None = None
         self.rank: int = kvstore.rank if kvstore else 0
         self.count: int = kvstore.num_workers if kvstore else 1
 
@@ -95,8 +96,18 @@ class Workers:
 
         self._wait(copy)
 
+    def require_all(self) -> None:
+        """Refuse to go on after another worker was lost: MXNet waits for it, whatever it is asked.
+
+        Raises:
+            UserError: one did not answer in time.
+        """
+        if self._lost:
+            raise self._lost
+
     def close(self) -> None:
         """Wait until all workers have come so far; then servers and scheduler end."""
+        self.require_all()
         kvstore = [self._kvstore]
         self._kvstore = None
         self._wait(kvstore.clear)
@@ -110,13 +121,13 @@ class Workers:
 
     def _wait(self, action: Callable[[], Result]) -> Result:
         try:
-            return _on_thread(action, self._patience)
+            return _on_thread(action, PATIENCE)
         except TimeoutError:
-            self._patience = 0.0  # the next training need not wait again
-            raise UserError(
+            self._lost = UserError(
                 f"worker {self.rank} of {self.count}: no answer from the others for {PATIENCE:g} s: a worker, a server "
                 "or the scheduler has ended: end and start all of them, and the training resumes after its last epoch."
-            ) from None
+            )
+            raise self._lost from None
 
 
 #: A process that trains without others.
