@@ -124,6 +124,7 @@ def _update(state: TrainingState, learner: Learner, row: Epoch, timing: Timing) 
 
 
 def _require_same_start(learner: Learner, start: tuple[int, int]) -> None:
+    """Give all workers the same parameters, if they are after the same epoch of as many batches."""
     workers = learner.workers
     starts = workers.gather(np.array([start], np.float32), workers.count).astype(int)
     if (starts != starts[0]).any():
@@ -164,17 +165,17 @@ def train(
         The whole network's parameters, the history and the timings (row 0: before training), and the row kept.
 
     Raises:
-        UserError: the loss became infinite or NaN.
+        UserError: the loss became infinite or NaN, or the workers do not begin with the same.
     """
     learning, settings = learner.model.learning, learner.settings
     state = load_state(state_file)
     if state:
         logger.info("%s: resuming after epoch %d of %d", settings.name, state.epochs_done, settings.epochs)
         learner.restore(state)
-    else:
+    _require_same_start(learner, (state.epochs_done if state else 0, batches.steps_per_epoch))
+    if not state:
         first = _evaluate_epoch(learner, batches, 0, {})
         state = TrainingState(parameters(learning), {}, parameters(learning), [first], [{"seconds": 0.0}])
-    _require_same_start(learner, (state.epochs_done, batches.steps_per_epoch))
     _train_remaining(learner, batches, state, seed, state_file)
     set_parameters(learning, state.best)
     return parameters(learner.model.net), state.history, state.timings, best_epoch(settings, state.history)
