@@ -189,6 +189,12 @@ def end(outcome: Outcome, dataset: Reference) -> State[Reference]:
     return Completed(name=outcome.ending, message=outcome.message, data=Reference.to(outcome.version))
 
 
+def end_following(checkpoints: dict[str, Reference]) -> State[Reference]:
+    """As `end`, of a run that trained for another machine's; the flow's caller gets a reference to a checkpoint."""
+    message = f"Trained {', '.join(checkpoints)} together with worker 0, which publishes."
+    return Completed(name=Ending.FOLLOWED, message=message, data=next(iter(checkpoints.values())))
+
+
 def end_scoring(scores: Reference) -> State[Reference]:
     """As `end`, of a run that scored images; the flow's caller gets a reference to the file of scores."""
     summary = Summary.of(scores.path)

@@ -13,6 +13,7 @@ from benchmarks import (
     cifar_vs_notebook,
     drift,
     gate,
+    head_scale,
     hotdog_vs_notebook,
     memory,
     novelty,
@@ -128,6 +129,15 @@ def test_memory(capsys: pytest.CaptureFixture) -> None:
     (features,) = (int(row[3].replace(",", "")) for row in rows if row[0] == "first run, embed: Completed")
     assert 4 * 512 * 0.8 < features < 4 * 512 * 1.2  # four bytes a channel; a fifth are test images, names are added
     assert all(int(row[2]) > 100 for row in rows)
+
+
+@pytest.mark.slow
+def test_head_scale(capsys: pytest.CaptureFixture) -> None:
+    head_scale.main(["--quick"])
+    lines = capsys.readouterr().out.splitlines()
+    (difference,) = (line.rpartition(" ")[2] for line in lines if "scikit-learn" in line)
+    assert float(difference) < 1e-6
+    assert [line.split(" | ")[0] for line in lines[-3:]] == ["| prepare", "| embed", "| head"]
 
 
 @pytest.mark.slow
