@@ -72,6 +72,13 @@ def _is_transient(task: Task[..., Any], run: TaskRun, state: State) -> bool:
     return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
+class _Step(Task[..., Result]):
+    """A task that another process finds by its name in its own code."""
+
+    def __reduce__(self) -> str:
+        return self.fn.__qualname__
+
+
 def step(run_name: str, *, unkeyed: tuple[str, ...] = ()) -> Callable[[Callable[..., Result]], Task[..., Result]]:
     """Make a function that returns a `Reference` a cached Prefect task.
 
@@ -90,7 +97,7 @@ def step(run_name: str, *, unkeyed: tuple[str, ...] = ()) -> Callable[[Callable[
             _durations.get({})[task_run.get_name() or function.__name__] = time.monotonic() - begin
             return result
 
-        return Task(
+        return _Step(
             guarded,
             name=function.__name__.replace("_", " "),
             task_run_name=run_name,
