@@ -40,6 +40,10 @@ def durations() -> dict[str, float]:
     return dict(_durations.get({}))
 
 
+def _note(step: str, seconds: float) -> None:
+    _durations.get({})[task_run.get_name() or step] = seconds
+
+
 def artifact_key(*words: str) -> str:
     """Words as a key that Prefect takes for an artifact: the same words, the same key, run after run.
 
@@ -94,7 +98,7 @@ def step(run_name: str, *, unkeyed: tuple[str, ...] = ()) -> Callable[[Callable[
             begin = time.monotonic()
             with plain_errors(), observed_by(_ProgressArtifact()), calling(call):
                 result = function(*arguments, **named)
-            _durations.get({})[task_run.get_name() or function.__name__] = time.monotonic() - begin
+            _note(function.__name__, time.monotonic() - begin)
             return result
 
         return _Step(
