@@ -6,6 +6,7 @@ it comes from the cache if it had been done.
 """
 
 import ipaddress
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -55,11 +56,12 @@ def _task_runner(runner: str) -> TaskRunner[Any]:
         return ThreadPoolTaskRunner(max_workers=1)  # a shard computes on all cores
     from prefect_dask import DaskTaskRunner  # slow, and not everybody has it
 
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     if address := runner.partition(":")[2]:
         return DaskTaskRunner(address=address)
     with get_client(sync_client=True) as client:  # the embedded server, too, is to be one for all processes
         environment = {"PREFECT_API_URL": str(client.api_url), "TQDM_DISABLE": "1"}
-    cluster = {"n_workers": physical_cores(), "threads_per_worker": 1, "dashboard_address": None, "security": True}
+    cluster = {"n_workers": physical_cores(), "threads_per_worker": 1, "dashboard_address": ":0", "security": True}
     return DaskTaskRunner(cluster_kwargs=cluster | {"env": environment})
 
 
