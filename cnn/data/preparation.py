@@ -67,13 +67,11 @@ def prepare(
     classes = _classes(counts)
     splits = frozenset(split for split, label in counts if label is not None)
     _require_classes(source.path, classes, splits)
-    corrections = Corrections.of(Path(labels), source) if labels else UNCORRECTED
+    corrections = _corrections(labels, source)
     share = source.validation_share if validation_share is None else validation_share
     division = Division(splits, share, test_as_validation and splits == {"train", "test"})
     with atomic_folder(Path(folder)) as temporary:
-        if not parts:
-            images = corrections.apply(track(source.images(), "preparing", counts.total(), "image"))
-            parts = [_read(images, temporary / _PART, classes)]
+        parts = parts or [_read(source, Span(0, None), corrections, temporary / _PART)]
         dataset = _join(source, corrections, parts, temporary, classes, division)
         shutil.rmtree(temporary / _PART, ignore_errors=True)
         report = dataset.model_dump_json(exclude={"folder"}, indent=2)
@@ -174,12 +172,13 @@ def read_shard(source: Source, span: Span, folder: Path, *, labels: Path | None 
     Raises:
         UserError: the source or the table cannot be read.
     """
-    corrections = Corrections.of(labels, source) if labels else UNCORRECTED
-    counts = source.counts()
-    stop = counts.total() if span.stop is None else span.stop
-    images = track(source.images(*span), "preparing", stop - span.start, "image")
+    corrections = _corrections(labels, source)
     with atomic_folder(folder) as temporary:
-        _read(corrections.apply(images), temporary, _classes(counts))
+        _read(source, span, corrections, temporary)
+
+
+def _corrections(labels: str | Path | None, source: Source) -> Corrections:
+    return Corrections.of(Path(labels), source) if labels else UNCORRECTED
 
 
 def _classes(counts: Mapping[tuple[str | None, str | None], int]) -> tuple[str, ...]:
@@ -197,9 +196,11 @@ def _keep(image: SourceImage) -> tuple[SourceImage, Kept | str]:
         return image, str(error)
 
 
-def _read(images: Iterable[SourceImage], folder: Path, classes: tuple[str, ...]) -> Path:
+def _read(source: Source, span: Span, corrections: Corrections, folder: Path) -> Path:
     """Decode images; write into ``folder`` those that can be used and what is known of all. Returns ``folder``."""
-    readable = _Readable()
+    counts, readable = source.counts(), _Readable()
+    classes, stop = _classes(counts), counts.total() if span.stop is None else span.stop
+    images = corrections.apply(track(source.images(*span), "preparing", stop - span.start, "image"))
     folder.mkdir(exist_ok=True)
     with SplitWriter(folder / _IMAGES, classes) as writer:
         for image, kept in ordered_map(_keep, images, ahead=_IMAGES_AHEAD):

@@ -55,10 +55,6 @@ class FeatureStore:
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._places
 
-    def add(self, items: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
-        """Write a shard of (image id, features: (channels,))."""
-        self._open(write_shard(self.folder, items))
-
     def load(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """Features of these images, (n, channels)."""
         shards = {path: _read_shard(path) for path in {self._places[image_id][0] for image_id in ids}}

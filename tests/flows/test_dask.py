@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from candidates import explained  # noqa: F401  (a fixture)
-from conftest import run_flow, task_states
+from conftest import run_flow
 from prefect import flow
 from scored import photos  # noqa: F401  (a fixture)
 
