@@ -74,8 +74,6 @@ def prepare(
         parts = parts or [_read(source, Span(0, None), corrections, temporary / _PART)]
         dataset = _join(source, corrections, parts, temporary, classes, division)
         shutil.rmtree(temporary / _PART, ignore_errors=True)
-        report = dataset.model_dump_json(exclude={"folder"}, indent=2)
-        (temporary / REPORT).write_text(report + "\n", encoding="utf-8")
     _log(dataset)
     return Dataset.open(folder)
 
@@ -88,7 +86,7 @@ def _join(
     classes: tuple[str, ...],
     division: Division,
 ) -> Dataset:
-    """Write the files of the splits of all parts of a source into ``folder``: their images depend on one another."""
+    """Write the dataset of all parts of a source into ``folder``: which split an image is in depends on the others."""
     readable = _Readable.joined(parts)
     rows = (row for part in parts for row in read_rows(part / _IMAGES))
     dataset = _write_splits(division.fates(readable.images), rows, folder, classes)
@@ -103,6 +101,8 @@ def _join(
     }
     dataset = dataset.model_copy(update=found)
     _require_images(source.path, dataset, division)
+    report = dataset.model_dump_json(exclude={"folder"}, indent=2)
+    (folder / REPORT).write_text(report + "\n", encoding="utf-8")
     return dataset
 
 
