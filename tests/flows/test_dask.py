@@ -6,24 +6,22 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from candidates import explained  # noqa: F401  (a fixture)
+from clusters import files, train
 from conftest import run_flow
 from prefect import flow
 from scored import photos  # noqa: F401  (a fixture)
 
 from cnn.data import preparation
-from cnn.networks.architectures import PRETRAINED
-from cnn.support.backend import CPU
+from cnn.support.errors import UserError
 from cnn.support.references import Reference
 from cnn.training import features
-from cnn.training.recipes import hotdog_recipe
 from flows.score import score
 from flows.settings import ScoreSettings
-from tasks import fetching, preparing, training
-from tasks.runners import running_on
+from tasks import preparing
+from tasks.runners import run_shards, running_on
 
 distributed = pytest.importorskip("distributed", reason="requirements/scale.txt is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
@@ -36,22 +34,17 @@ def cluster() -> Iterator[str]:
         yield started.scheduler_address
 
 
-def train(data: Path, weights: Path, store: Path, runner: str) -> list[Reference]:
-    """Dataset, features and checkpoint."""
-    (stage,) = hotdog_recipe().stages
-    where: dict[str, Any] = {"network": PRETRAINED, "devices": CPU, "store": store}
+def prepare_what_is_gone(folder: Path, runner: str) -> None:
+    """Let workers read a source that was deleted."""
+    source = Reference(path=folder / "gone", digest="", checksum="")
 
     @flow
-    def steps() -> list[Reference]:
+    def steps() -> None:
         with running_on(runner):
-            source, start = fetching.open_data(data), fetching.open_weights(weights, PRETRAINED)
-            dataset = preparing.prepare(source, labels=None, test_as_validation=False, store=store)
-            made = {"dataset": dataset, "weights": start}
-            inputs = preparing.make_inputs(stage, **made, **where)
-            trained = training.train_stage(stage, inputs=inputs, positive=None, seed=0, **made, **where)
-        return [dataset, inputs, trained]
+            common = {"source": source, "labels": None, "number": 1, "count": 2, "store": folder}
+            run_shards(preparing.prepare_shard, [common | {"start": 0, "stop": stop} for stop in (1, 2)], "preparing")
 
-    return steps()
+    steps()
 
 
 def kill_a_worker(address: str, sign: Path, pattern: str) -> None:
@@ -64,15 +57,13 @@ def kill_a_worker(address: str, sign: Path, pattern: str) -> None:
     os.kill(min(pids.values()), signal.SIGKILL)
 
 
-def files(reference: Reference) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in reference.path.iterdir()}
-
-
 def test_a_worker_killed_while_it_embeds(
     cluster: str, drawn: Path, weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (preparation, features):
         monkeypatch.setattr(module, "_IMAGES_PER_SHARD", 4)
+    with pytest.raises(UserError, match=f"^{tmp_path}/gone: expected .* found nothing: check the path"):
+        prepare_what_is_gone(tmp_path, f"dask:{cluster}")
     expected = train(drawn, weights_file, tmp_path / "threads", "threads")
     killer = threading.Thread(target=kill_a_worker, args=(cluster, tmp_path / "dask", "features/*/*.arrow"))
     killer.start()

@@ -14,16 +14,16 @@ from typing import Any
 
 import httpx
 import pytest
+from clusters import files, train
 from conftest import ROOT
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from test_dask import files, train
 
 from cnn.data import preparation
 from cnn.training import features
 
 distributed = pytest.importorskip("distributed", reason="requirements/scale.txt is not installed")
 
-_NETWORK, _BRIDGE = "10.213.77", "hotdog-dask"
+_NETWORK, _BRIDGE = "10.213.77", f"dask{os.getpid()}"
 _HERE, _SCHEDULER = f"{_NETWORK}.1", f"tcp://{_NETWORK}.2:8786"
 _API = f"http://{_HERE}:4213/api"
 
@@ -46,7 +46,7 @@ def namespaces() -> Iterator[list[str]]:
         ip("addr", "add", f"{_HERE}/24", "dev", _BRIDGE)
         ip("link", "set", _BRIDGE, "up")
         for number, name in enumerate(names, start=2):
-            outside = f"hd-veth{number}"
+            outside = f"{_BRIDGE}.{number}"
             ip("netns", "add", name)
             ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", name)
             ip("link", "set", outside, "master", _BRIDGE, "up")
