@@ -137,9 +137,7 @@ def run_shards(task: Task[..., Reference], shards: Sequence[Mapping[str, Any]], 
     ):
         for _ in range(_ATTEMPTS):
             submitted = {
-                _runner.get().submit(task, dict(inputs)): number
-                for number, inputs in enumerate(shards)
-                if number not in results
+                _submit(task, dict(inputs)): number for number, inputs in enumerate(shards) if number not in results
             }
             for future in as_completed(list(submitted)):
                 if (result := _result(future)) and result.is_intact():
@@ -152,6 +150,17 @@ def run_shards(task: Task[..., Reference], shards: Sequence[Mapping[str, Any]], 
         f"{task.name} {number + 1} of {len(shards)}: its workers died, or what they wrote is not here: expected that "
         "each has enough memory and finds the store at the same path as this machine; see docs/cluster.md."
     )
+
+
+def _submit(task: Task[..., Reference], inputs: dict[str, Any]) -> PrefectFuture[Reference]:
+    try:
+        return _runner.get().submit(task, inputs)
+    except Exception as error:
+        if not _is_loss(error):
+            raise
+        raise UserError(
+            "The Dask scheduler is gone: start it and its workers, and run the same command again; what is done is kept."
+        ) from error
 
 
 def _result(future: PrefectFuture[Reference]) -> Reference | None:
