@@ -159,7 +159,7 @@ def _submit(task: Task[..., Reference], inputs: dict[str, Any]) -> PrefectFuture
         if not _is_loss(error):
             raise
         raise UserError(
-            "The Dask scheduler is gone: start it and its workers, and run the same command again; what is done is kept."
+            "The Dask scheduler is gone: start it and its workers, then run the same command again: it continues."
         ) from error
 
 
