@@ -40,10 +40,7 @@ def cifar(settings: CifarSettings) -> runs.End:
         checkpoints, failures = training.train_architectures(stages, pixels, dataset, seed=seed, **where)
     if not workers.leads:
         return runs.end_following(checkpoints)
-    reports = {
-        architecture: evaluating.evaluate(architecture, checkpoint=trained, dataset=dataset, positive=None, **where)
-        for architecture, trained in checkpoints.items()
-    }
+    reports = evaluating.evaluate_each(checkpoints, dataset, **where)
     comparison = evaluating.compare(checkpoints=checkpoints, reports=reports, dataset=dataset, store=store)
     best = Comparison.open(comparison.path).best
     version = publishing.publish(

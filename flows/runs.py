@@ -28,6 +28,7 @@ from flows import notifications, server
 from flows.outcomes import Ending, Outcome
 from flows.pages import show_failure, show_outcome, show_scores
 from flows.settings import MIRROR, FlowSettings, TrainingSettings, model_name
+from tasks.runners import running_on
 from tasks.steps import measured
 
 Settings = TypeVar("Settings", bound=FlowSettings)
@@ -76,7 +77,7 @@ def flow(settings: type[Settings]) -> Callable[[Steps[Settings]], Flow[..., Any]
                 return state
             try:
                 validated = _validated(settings, parameters)
-                with remembered_digests(validated.store / "digests.json"), measured():
+                with remembered_digests(validated.store / "digests.json"), measured(), running_on(validated.runner):
                     return steps(validated)
             except UserError as error:
                 show_failure(error, _page_name(parameters))

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
@@ -19,17 +20,8 @@ def score(settings: ScoreSettings) -> runs.End:
     runs.check(settings)
     version = scoring.choose_version(settings.models.absolute(), settings.name, settings.provider, settings.int8)
     shards = cut(settings.input.absolute(), settings.shard_images)
-    parts = {}
-    for number, shard in enumerate(shards, start=1):
-        parts[str(number)] = scoring.score_shard(
-            shard,
-            version,
-            provider=settings.provider,
-            int8=settings.int8,
-            number=number,
-            count=len(shards),
-            store=settings.store.absolute(),
-        )
+    how: dict[str, Any] = {"provider": settings.provider, "int8": settings.int8, "store": settings.store.absolute()}
+    parts = scoring.score(shards, version, **how)
     return runs.end_scoring(scoring.join(parts, output=settings.output.absolute()))
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from cnn.data.catalog import DATASETS
 from cnn.data.corrections import read_labels
@@ -24,9 +24,16 @@ from cnn.training.hyperparameters import FromScratch, HeadStage, Recipe, Stage
 from cnn.training.recipes import RecipeName, cifar_recipe, hotdog_recipe
 from flows.outcomes import News
 from tasks.fetching import check_weights
+from tasks.runners import require_runner
 
 MIRROR = "HOTDOG_MIRROR"
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)]
+
+
+def _runner(name: str) -> str:
+    if not re.fullmatch(r"threads|dask(:\S+)?", name):
+        raise ValueError("expected threads, dask, or dask:ADDRESS, such as dask:tcp://10.0.0.1:8786")
+    return name
 
 
 class FlowSettings(BaseModel):
@@ -39,6 +46,11 @@ class FlowSettings(BaseModel):
     )
     models: GivenPath = Field(Path("artifacts"), description="folder for published model versions")
     name: ModelName | None = Field(None, description="name of the model; default: from the data")
+    runner: Annotated[str, AfterValidator(_runner)] = Field(
+        "threads",
+        description="what prepares, embeds and scores: threads; dask, a process on each core; or dask:ADDRESS, a "
+        "cluster with that scheduler",
+    )
     notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
         None, description="Prefect notification block TYPE/NAME that gets a message when a run ends"
     )
@@ -54,6 +66,7 @@ class FlowSettings(BaseModel):
             UserError: names the setting and what to do.
         """
         require_writable(self.store, "store")
+        require_runner(self.runner)
 
 
 class _Training(BaseModel):

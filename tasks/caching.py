@@ -39,6 +39,8 @@ def identity(value: Any) -> str:
     """
     if isinstance(value, dict):
         return text_digest(*(part for name in value for part in (name, identity(value[name]))))
+    if isinstance(value, list):
+        return text_digest(*map(identity, value))
     if isinstance(value, Reference):
         return value.digest
     if isinstance(value, NetworkConfig):

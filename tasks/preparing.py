@@ -1,23 +1,28 @@
 """Prepare what training reads: a dataset, and of it features, records or pixels."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
+from cnn.data.preparation import Span, read_shard, shards
 from cnn.data.preparation import prepare as prepare_dataset
+from cnn.data.sources import open_source
 from cnn.evaluation.calibration import require_threshold
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import Devices
 from cnn.support.files import text_digest
 from cnn.support.references import Reference
+from cnn.support.store import remove
 from cnn.training.checkpoints import pretrained
-from cnn.training.features import FeatureStore, learning_splits
+from cnn.training.features import Embedder, FeatureStore, Rows, embed_shards, learning_splits, missing
 from cnn.training.features import embed as embed_images
 from cnn.training.hyperparameters import FromScratch, HeadStage, Stage
 from cnn.training.metrics import positive_class
 from cnn.training.pixels import pack_pixels as pack_dataset_pixels
 from cnn.training.records import pack_records as pack_dataset_records
 from tasks.caching import own_folder
+from tasks.runners import run_shards
 from tasks.steps import step
 
 
@@ -40,9 +45,33 @@ class Features(Reference):
 def prepare(source: Reference, *, labels: Reference | None, test_as_validation: bool, store: Path) -> Reference:
     """One Parquet file per split, beside a report of what was left out and why."""
     folder = own_folder(store, "datasets")
-    table = labels.path if labels else None
-    dataset = prepare_dataset(source.path, folder, labels=table, test_as_validation=test_as_validation)
+    table, parts = labels.path if labels else None, list[Path]()
+    images = open_source(source.path)
+    if len(spans := shards(images)) > 1:
+        common = {"source": source, "labels": labels, "count": len(spans), "store": store}
+        each = [{"start": span.start, "stop": span.stop, "number": n} | common for n, span in enumerate(spans, start=1)]
+        parts = [part.path for part in run_shards(prepare_shard, each, "preparing")]
+    dataset = prepare_dataset(images, folder, labels=table, test_as_validation=test_as_validation, parts=parts)
+    for part in parts:
+        remove(part)  # as large as the dataset, and of no more use
     return Reference.to(folder, dataset.digest(), notes=source.notes)
+
+
+@step("prepare shard {number} of {count}", unkeyed=("number", "count"))
+def prepare_shard(
+    source: Reference,
+    labels: Reference | None,
+    *,
+    start: int,
+    stop: int | None,
+    number: int,
+    count: int,
+    store: Path,
+) -> Reference:
+    """Consecutive images of a source, decoded, as a folder."""
+    folder = own_folder(store, "parts")
+    read_shard(open_source(source.path), Span(start, stop), folder, labels=labels.path if labels else None)
+    return Reference.to(folder)
 
 
 def check_decision(dataset: Reference, positive: str | None, threshold: str) -> None:
@@ -79,9 +108,38 @@ def embed(
     folder = own_folder(store, "features", "weights", "network", "devices")
     prepared, start = Dataset.open(dataset.path), pretrained(weights.path, network)
     splits = learning_splits(prepared, keep_validation)
-    embed_images(prepared, start, folder, splits=splits, devices=devices)
+    lacking = missing(prepared, folder, splits)
+    if len(lacking) > 1:
+        common = {"dataset": dataset, "weights": weights, "network": network, "devices": devices, "folder": folder}
+        each = [{"rows": rows, "number": n, "count": len(lacking)} | common for n, rows in enumerate(lacking, start=1)]
+        run_shards(embed_shard, each, "embedding")
+    else:
+        embed_images(prepared, start, folder, splits=splits, devices=devices)
     digest = text_digest(dataset.digest, *splits, folder.name)
     return Features(path=folder, digest=digest, checksum="", dataset=dataset.path, splits=splits)
+
+
+@step("embed shard {number} of {count}", unkeyed=("number", "count"))
+def embed_shard(
+    dataset: Reference,
+    weights: Reference,
+    network: NetworkConfig,
+    *,
+    rows: Rows,
+    devices: Devices,
+    folder: Path,
+    number: int,
+    count: int,
+) -> Reference:
+    """The features of some images, added to ``folder``."""
+    (file,) = embed_shards(Dataset.open(dataset.path), [rows], _embedder(weights, network, devices), folder)
+    return Reference.to(file)
+
+
+@lru_cache(maxsize=1)
+def _embedder(weights: Reference, network: NetworkConfig, devices: Devices) -> Embedder:
+    """The network, made once in each process."""
+    return Embedder(pretrained(weights.path, network), devices)
 
 
 @step("pack records")

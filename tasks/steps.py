@@ -40,6 +40,10 @@ def durations() -> dict[str, float]:
     return dict(_durations.get({}))
 
 
+def _note(step: str, seconds: float) -> None:
+    _durations.get({})[task_run.get_name() or step] = seconds
+
+
 def artifact_key(*words: str) -> str:
     """Words as a key that Prefect takes for an artifact: the same words, the same key, run after run.
 
@@ -72,6 +76,13 @@ def _is_transient(task: Task[..., Any], run: TaskRun, state: State) -> bool:
     return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
+class _Step(Task[..., Result]):
+    """A task that another process finds by its name in its own code."""
+
+    def __reduce__(self) -> str:
+        return self.fn.__qualname__
+
+
 def step(run_name: str, *, unkeyed: tuple[str, ...] = ()) -> Callable[[Callable[..., Result]], Task[..., Result]]:
     """Make a function that returns a `Reference` a cached Prefect task.
 
@@ -87,10 +98,10 @@ def step(run_name: str, *, unkeyed: tuple[str, ...] = ()) -> Callable[[Callable[
             begin = time.monotonic()
             with plain_errors(), observed_by(_ProgressArtifact()), calling(call):
                 result = function(*arguments, **named)
-            _durations.get({})[task_run.get_name() or function.__name__] = time.monotonic() - begin
+            _note(function.__name__, time.monotonic() - begin)
             return result
 
-        return Task(
+        return _Step(
             guarded,
             name=function.__name__.replace("_", " "),
             task_run_name=run_name,

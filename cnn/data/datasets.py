@@ -1,7 +1,7 @@
 """Prepared datasets: Parquet in the Hugging Face image convention, one file per split, and a report."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -115,6 +115,14 @@ class Dataset(BaseModel):
         """The images of a split in their fixed order; only a few are in memory at a time."""
         return read_rows(self.path(split))
 
+    def rows_at(self, split: str, numbers: Sequence[int]) -> Iterator[Row]:
+        """Some images of a split, by their places in the order of `rows`, counted from 0; they come in that order."""
+        wanted = set(numbers)
+        with _table(self.path(split)) as table:
+            for group in sorted({number // _ROWS_PER_GROUP for number in wanted}):
+                rows = (row for batch in table.iter_batches(_ROWS_AT_A_TIME, [group]) for row in _rows_of(batch))
+                yield from (row for number, row in enumerate(rows, group * _ROWS_PER_GROUP) if number in wanted)
+
     def ids_and_labels(self, split: str) -> tuple[list[str], NDArray[np.int64]]:
         """Ids and labels, (n,), of a split in the order of `rows`, without reading the images."""
         with _table(self.path(split)) as table:
@@ -140,8 +148,11 @@ def read_rows(path: Path) -> Iterator[Row]:
     """The images that a `SplitWriter` wrote to ``path``, in their order; only a few are in memory at a time."""
     with _table(path) as table:
         for batch in table.iter_batches(_ROWS_AT_A_TIME):
-            for row in batch.to_pylist():
-                yield Row(row["id"], row["label"], row["image"]["path"], row["image"]["bytes"])
+            yield from _rows_of(batch)
+
+
+def _rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
+    return (Row(row["id"], row["label"], row["image"]["path"], row["image"]["bytes"]) for row in batch.to_pylist())
 
 
 def _schema(classes: tuple[str, ...]) -> pa.Schema:

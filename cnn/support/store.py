@@ -1,5 +1,6 @@
 """The store: folders of intermediate results, each named by what went into it, and which of them are of no more use."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,12 @@ def keyed_folder(store: Path, kind: str, key: str, made_by: tuple[str, ...], inp
 
 def _origin_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.json")
+
+
+def remove(folder: Path) -> None:
+    """Delete a keyed folder and the record of its origin."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _origin_file(folder).unlink(missing_ok=True)
 
 
 def unreachable(store: Path) -> Iterator[tuple[Path, str]]:

@@ -97,7 +97,7 @@ class Workers:
         self._wait(copy)
 
     def require_all(self) -> None:
-        """Refuse to go on after another worker was lost: MXNet waits for it, whatever it is asked.
+        """Refuse to continue after another worker was lost: MXNet waits for it, whatever it is asked.
 
         Raises:
             UserError: one did not answer in time.
@@ -168,7 +168,7 @@ def _on_thread(action: Callable[[], Result], seconds: float | None) -> Result:
     """Do what MXNet does not let a signal interrupt.
 
     Raises:
-        TimeoutError: it took longer than so many seconds; it goes on.
+        TimeoutError: it took longer than so many seconds; it continues.
     """
     answer: Future[Result] = Future()
 

@@ -140,6 +140,17 @@ def test_head_scale(capsys: pytest.CaptureFixture) -> None:
     assert [line.split(" | ")[0] for line in lines[-3:]] == ["| prepare", "| embed", "| head"]
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("prefect_server")
+def test_scale(capsys: pytest.CaptureFixture) -> None:
+    from benchmarks import scale  # imports Prefect and Dask
+
+    scale.main(["--quick"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[1:]] == ["| 1", "| 1 again"] and {len(row) for row in rows} == {7}
+    assert rows[1][4:] == rows[2][4:]  # nothing more was written
+
+
 @pytest.mark.slow
 def test_api(capsys: pytest.CaptureFixture) -> None:
     api.main(["--quick"])
