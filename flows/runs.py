@@ -28,6 +28,7 @@ from flows import notifications, server
 from flows.outcomes import Ending, Outcome
 from flows.pages import show_failure, show_outcome, show_scores
 from flows.settings import MIRROR, FlowSettings, TrainingSettings, model_name
+from tasks.caching import share_results
 from tasks.steps import measured
 
 Settings = TypeVar("Settings", bound=FlowSettings)
@@ -76,6 +77,7 @@ def flow(settings: type[Settings]) -> Callable[[Steps[Settings]], Flow[..., Any]
                 return state
             try:
                 validated = _validated(settings, parameters)
+                share_results(validated.store)
                 with remembered_digests(validated.store / "digests.json"), measured():
                     return steps(validated)
             except UserError as error:

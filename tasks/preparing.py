@@ -1,6 +1,7 @@
 """Prepare what training reads: a dataset, and of it features, records or pixels."""
 
 from pathlib import Path
+from typing import Self
 
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
@@ -9,7 +10,8 @@ from cnn.evaluation.calibration import require_threshold
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import Devices
 from cnn.support.files import text_digest
-from cnn.support.references import Reference
+from cnn.support.references import Reference, SharedPath
+from cnn.support.remote import fetch
 from cnn.training.checkpoints import pretrained
 from cnn.training.features import FeatureStore, learning_splits
 from cnn.training.features import embed as embed_images
@@ -21,10 +23,18 @@ from tasks.caching import own_folder
 from tasks.steps import step
 
 
+class Prepared(Reference):
+    """A prepared dataset, which is read from where it is."""
+
+    def fetch(self) -> None:
+        """Have nothing here that differs from what was shared."""
+        fetch(self.path, lazily=True)
+
+
 class Features(Reference):
     """Features of some splits of a dataset, in a folder that holds those of other datasets, too: it has no checksum."""
 
-    dataset: Path
+    dataset: SharedPath
     splits: tuple[str, ...]
 
     def is_intact(self) -> bool:
@@ -35,14 +45,21 @@ class Features(Reference):
         except Exception:  # whatever a damaged file causes
             return False
 
+    def shared(self) -> Self:
+        """The same: each file is shared when it is written."""
+        return self
+
+    def fetch(self) -> None:
+        """Nothing: what is needed of them is fetched when it is read."""
+
 
 @step("prepare {source.path.stem}")
-def prepare(source: Reference, *, labels: Reference | None, test_as_validation: bool, store: Path) -> Reference:
+def prepare(source: Reference, *, labels: Reference | None, test_as_validation: bool, store: Path) -> Prepared:
     """One Parquet file per split, beside a report of what was left out and why."""
     folder = own_folder(store, "datasets")
     table = labels.path if labels else None
     dataset = prepare_dataset(source.path, folder, labels=table, test_as_validation=test_as_validation)
-    return Reference.to(folder, dataset.digest(), notes=source.notes)
+    return Prepared.to(folder, dataset.digest(), notes=source.notes)
 
 
 def check_decision(dataset: Reference, positive: str | None, threshold: str) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from prefect.assets import Asset, AssetProperties
 from prefect.context import AssetContext
@@ -14,7 +14,7 @@ from cnn.publication.gate import Promotion, require_same_source
 from cnn.publication.manifest import Lineage, Manifest
 from cnn.publication.new_data import require_no_drift
 from cnn.publication.publishing import publish as publish_version
-from cnn.publication.versions import can_answer
+from cnn.publication.versions import can_answer, is_intact, verified
 from cnn.support.backend import Devices
 from cnn.support.errors import UserError
 from cnn.support.references import Reference
@@ -31,7 +31,15 @@ class ModelVersion(Reference):
             best = champion(self.path.parent)
         except UserError:
             return False
-        return best is not None and can_answer(best) and super().is_intact()
+        return best is not None and can_answer(best) and is_intact(self.path) and super().is_intact()
+
+    def shared(self) -> Self:
+        """The same: it was published, which is more."""
+        return self
+
+    def fetch(self) -> None:
+        """Have all of its files here."""
+        verified(self.path)
 
 
 def check_source(dataset: Reference, data: str, folder: Path, promote: Promotion) -> None:
@@ -86,7 +94,7 @@ def trace(
     )
 
 
-@step("publish {name}")
+@step("publish {name}", unread=("made_from",))
 def publish(
     *,
     name: str,

@@ -10,6 +10,7 @@ from cnn.serving.shards import Shard
 from cnn.support.progress import track
 from cnn.support.references import Reference
 from tasks.caching import own_folder
+from tasks.publishing import ModelVersion
 from tasks.steps import step
 
 
@@ -19,7 +20,7 @@ def choose_version(models: Path, name: str | None, provider: Provider, int8: boo
     Raises:
         UserError: there is none, it was altered since it was published, or it cannot answer as asked.
     """
-    return Reference.to(Predictor.champion(models, name, provider, int8).version)
+    return ModelVersion.to(Predictor.champion(models, name, provider, int8).version)
 
 
 @step("score shard {number} of {count}", unkeyed=("number", "count"))

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from cnn.support.errors import UserError
-from cnn.support.files import file_digest, text_digest
+from cnn.support.files import text_digest
+from cnn.support.remote import open_file, shared_digest
 
 #: Name of the report in a dataset's folder.
 REPORT = "dataset.json"
@@ -91,7 +92,8 @@ class Dataset(BaseModel):
             UserError: there is none.
         """
         try:
-            report = json.loads((Path(folder) / REPORT).read_text(encoding="utf-8"))
+            with open_file(Path(folder) / REPORT) as file:
+                report = json.loads(bytes(file.read()))
             return cls(folder=Path(folder), **report)
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
@@ -109,7 +111,7 @@ class Dataset(BaseModel):
 
     def digest(self) -> str:
         """SHA-256 of the content: images, labels, names and classes of each split, but not the report's sentences."""
-        return text_digest(*(part for split in self.splits for part in (split, file_digest(self.path(split)))))
+        return text_digest(*(part for split in self.splits for part in (split, shared_digest(self.path(split)))))
 
     def rows(self, split: str) -> Iterator[Row]:
         """The images of a split in their fixed order; only a few are in memory at a time."""
@@ -133,7 +135,9 @@ class Dataset(BaseModel):
 
 
 def _table(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+    """A Parquet file, read by range where it has no working copy."""
+    source = path if path.exists() else open_file(path)
+    return pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
 
 
 def read_rows(path: Path) -> Iterator[Row]:
