@@ -137,6 +137,8 @@ class WhileIntact(CachePolicy):
 class SharedResults(LocalFileSystem):
     """What steps came to, kept beside a store that has an address: another machine finds it there."""
 
+    _block_type_name = "Shared results"
+
     def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
         """A result, as it is there now; raises a ValueError if there is none."""
         refresh(self._resolve_path(path))

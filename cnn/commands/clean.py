@@ -34,8 +34,8 @@ def clean(store: Path, *, delete: bool = False) -> None:
     """
     if address := address_of(store):
         raise UserError(
-            f"store {address}: only folders are cleaned; a lifecycle rule of the bucket may delete old objects, as what "
-            "is needed is made again."
+            f"store {address}: only folders are cleaned; a lifecycle rule of the bucket may delete old objects: "
+            "what is needed is made again."
         )
     if not store.is_dir():
         raise UserError(f"store {store}: there is no such folder; name the one that the flows used.")

@@ -3,7 +3,6 @@
 import logging
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
@@ -90,13 +89,23 @@ def publish(
     digest = file_digest(checkpoint_file(checkpoint))
     if Report.open(report).checkpoint != digest:
         raise ValueError(f"{report}: is a report of another checkpoint than {checkpoint}")
-    while True:
-        with suppress(ConflictError), changing(models / name):  # another run may have another candidate
-            return _publish(candidate, digest, models / name, promote, margin)
-        logger.info("%s: another machine has replaced the champion; the gate is asked again.", models / name)
+    return _publish(candidate, digest, models / name, promote, margin)
 
 
 def _publish(candidate: Candidate, digest: str, folder: Path, promote: Promotion, margin: float) -> Path:
+    """Publish, and again whenever another machine has replaced the champion before the gate's decision was carried out.
+
+    Each time one of the machines succeeds.
+    """
+    while True:
+        try:
+            with changing(folder):  # another run may have another candidate
+                return _publish_once(candidate, digest, folder, promote, margin)
+        except ConflictError:
+            logger.info("%s: another machine has replaced the champion; the gate is asked again.", folder)
+
+
+def _publish_once(candidate: Candidate, digest: str, folder: Path, promote: Promotion, margin: float) -> Path:
     set_aside_damaged(folder)
     best = restore_champion(folder)
     version = _published_before(candidate, digest, folder, promote, margin)

@@ -131,7 +131,8 @@ class Object(NamedTuple):
         """
         mode: Any = "overwrite" if over == "anything" else "create"
         if isinstance(over, Stored):
-            mode = {"e_tag": over.e_tag, "version": over.version}
+            versions = {"e_tag": over.e_tag, "version": over.version}
+            mode = {name: version for name, version in versions.items() if version}
         try:
             with _explained(self):
                 found = _obstore().put(self.store, self.key, source, attributes={_DIGEST: digest}, mode=mode)

@@ -11,7 +11,7 @@ from cnn.support.objects import is_address
 
 
 def _path(value: Any) -> Any:
-    return remote.local_path(value) if isinstance(value, str) and is_address(value) else value
+    return str(remote.local_path(value)) if isinstance(value, str) and is_address(value) else value
 
 
 #: A path that is written down as its address, if it has one, so that another machine finds it under its own.

@@ -1,0 +1,53 @@
+"""The hotdog flow with everything in object storage, on two machines that share nothing else."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Run, run_flow
+from hotdog_flow import TRAINING, no_figures, short  # noqa: F401
+from object_storage import BUCKET, Server, another_machine, storage  # noqa: F401
+
+from cnn.serving.predictor import Predictor
+from cnn.support.objects import Object
+from cnn.support.remote import local_path
+from flows.hotdog import HotdogSettings, hotdog
+
+PLACES = {"store": f"{BUCKET}/store", "models": f"{BUCKET}/models", "data": f"{BUCKET}/photos"}
+
+
+def upload(folder: Path, address: str) -> None:
+    """Put a folder as a user would, without digests."""
+    for file in sorted(folder.rglob("*.jpg")):
+        (Object(address) / file.relative_to(folder).as_posix()).put(file, "")
+
+
+@pytest.mark.slow
+def test_another_machine_does_nothing_again(
+    storage: Server, drawn: Path, weights_file: Path, prefect_server: None, no_figures: None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    upload(drawn, PLACES["data"])
+
+    def run() -> Run:
+        return run_flow(hotdog, HotdogSettings(**PLACES, weights=str(weights_file)), short)
+
+    storage.busy_every = 10
+    first = run()
+    assert first.state == "New champion" and first.worked() > TRAINING
+
+    storage.sent = 0
+    storage.requests.clear()
+    second = run()
+    assert second.state == "Unchanged" and not second.worked()
+    print("same machine", len(storage.requests), storage.sent)
+
+    another_machine(monkeypatch, tmp_path / "another")
+    storage.requests.clear()
+    storage.sent = 0
+    third = run()
+    assert third.state == "Unchanged" and not third.worked()
+    assert third.version != first.version and third.version.name == first.version.name
+    assert not [name for name in storage.requests if "/photos/" in name or ".parquet/" in name]
+    print("another machine", len(storage.requests), storage.sent)
+    (photo, *_) = sorted((drawn / "test").rglob("*.jpg"))
+    assert Predictor.champion(local_path(PLACES["models"])).predict(photo).classes == ("hotdog", "not_hotdog")
