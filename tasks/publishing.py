@@ -16,6 +16,7 @@ from cnn.publication.new_data import require_no_drift
 from cnn.publication.publishing import publish as publish_version
 from cnn.publication.versions import can_answer, is_intact, verified
 from cnn.support.backend import Devices
+from cnn.support.digests import content_digest
 from cnn.support.errors import UserError
 from cnn.support.references import Reference
 from cnn.training.hyperparameters import Recipe
@@ -31,7 +32,9 @@ class ModelVersion(Reference):
             best = champion(self.path.parent)
         except UserError:
             return False
-        return best is not None and can_answer(best) and is_intact(self.path) and super().is_intact()
+        if best is None or not can_answer(best):
+            return False
+        return is_intact(self.path) and content_digest(self.path) == self.checksum
 
     def shared(self) -> Self:
         """The same: it was published, which is more."""
