@@ -1,9 +1,10 @@
 """Prepared datasets: Parquet in the Hugging Face image convention, one file per split, and a report."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import RawIOBase
 from itertools import islice
 from pathlib import Path
 from typing import Self
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cnn.support.errors import UserError
 from cnn.support.files import text_digest
+from cnn.support.ranges import RangeFile
 from cnn.support.remote import open_file, shared_digest
 
 #: Name of the report in a dataset's folder.
@@ -119,8 +121,7 @@ class Dataset(BaseModel):
 
     def ids_and_labels(self, split: str) -> tuple[list[str], NDArray[np.int64]]:
         """Ids and labels, (n,), of a split in the order of `rows`, without reading the images."""
-        with _table(self.path(split)) as table:
-            columns = table.read(columns=["id", "label"])
+        columns = _read_columns(self.path(split), ("id", "label"))
         return columns["id"].to_pylist(), columns["label"].to_numpy()
 
     def some_rows(self, split: str, most: int) -> list[Row]:
@@ -130,19 +131,35 @@ class Dataset(BaseModel):
 
     def names(self, split: str) -> list[str]:
         """Names in the source of a split's images in the order of `rows`, without reading the images."""
-        with _table(self.path(split)) as table:
-            return table.read(columns=["image.path"]).flatten()["image.path"].to_pylist()
+        return _read_columns(self.path(split), ("image.path",)).flatten()["image.path"].to_pylist()
 
 
-def _table(path: Path) -> pq.ParquetFile:
-    """A Parquet file, read by range where it has no working copy."""
-    source = path if path.exists() else open_file(path)
+def _table(source: Path | RawIOBase) -> pq.ParquetFile:
     return pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
+
+
+def _source(path: Path) -> Path | RawIOBase:
+    """What a Parquet file is read from: by range where it has no working copy."""
+    return path if path.exists() else open_file(path)
+
+
+def _read_columns(path: Path, names: Sequence[str]) -> pa.Table:
+    """Some columns of all rows; of the others nothing is read."""
+    source = _source(path)
+    with _table(source) as table:
+        if isinstance(source, RangeFile):
+            groups = map(table.metadata.row_group, range(table.metadata.num_row_groups))
+            columns = (group.column(number) for group in groups for number in range(group.num_columns))
+            chunks = [each for each in columns if each.path_in_schema in names]
+            source.preload(
+                [(each.data_page_offset, each.data_page_offset + each.total_compressed_size) for each in chunks]
+            )
+        return table.read(columns=names)
 
 
 def read_rows(path: Path) -> Iterator[Row]:
     """The images that a `SplitWriter` wrote to ``path``, in their order; only a few are in memory at a time."""
-    with _table(path) as table:
+    with _table(_source(path)) as table:
         for batch in table.iter_batches(_ROWS_AT_A_TIME):
             for row in batch.to_pylist():
                 yield Row(row["id"], row["label"], row["image"]["path"], row["image"]["bytes"])

@@ -14,8 +14,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from io import FileIO, RawIOBase
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from cnn.support import files
 from cnn.support.digests import content_digest
@@ -23,6 +24,7 @@ from cnn.support.files import file_digest, text_digest
 from cnn.support.listing import visible_files
 from cnn.support.objects import SCHEMES, AlteredError, ConflictError, Object, Over, Stored
 from cnn.support.parallel import ordered_map
+from cnn.support.ranges import RangeFile
 
 #: The variable of the environment that names the folder of working copies; without it, that is ``.cache``.
 COPIES = "HOTDOG_COPIES"
@@ -186,32 +188,35 @@ def holds(path: Path, checksum: str) -> bool:
     return found is not None and found.digest == checksum
 
 
-def _source(file: Path) -> tuple[Object, str]:
-    """The object of a file, in a shared folder or by itself, and its digest.
+def _source(file: Path) -> tuple[Object, Stored | _File]:
+    """The object of a file, in a shared folder or by itself, and what is known of it.
 
     Raises:
         FileNotFoundError: there is none.
     """
     if (place := object_of(file)) and (folder := object_of(file.parent)):
         if (contents := _Contents.of(folder)) and file.name in contents.files:
-            return contents.object(file.name), contents.files[file.name].digest
+            return contents.object(file.name), contents.files[file.name]
         if found := place.stored():
-            return place, found.digest
+            return place, found
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
 
 
-def open_file(file: Path) -> IO[bytes]:
-    """A file open for reading: its working copy or, where there is none, what was shared, which is read by range.
+def open_file(file: Path) -> RawIOBase:
+    """A file open for reading: its working copy or, where there is none, a `RangeFile` of what was shared.
 
     Raises:
         FileNotFoundError: there is neither.
     """
-    return file.open("rb") if file.exists() else _source(file)[0].open()
+    if file.exists():
+        return FileIO(file)
+    place, stored = _source(file)
+    return RangeFile(place.read_parts, stored.size)
 
 
 def shared_digest(file: Path) -> str:
     """SHA-256 of a file, which is not read where it has no working copy."""
-    return file_digest(file) if file.exists() else _source(file)[1]
+    return file_digest(file) if file.exists() else _source(file)[1].digest
 
 
 def remove(file: Path) -> None:
