@@ -12,7 +12,7 @@ from cnn.data.sources import open_source
 from cnn.networks.architectures import NetworkConfig, pretrained_network
 from cnn.networks.initializers import random_parameters
 from cnn.networks.weights import read_weights
-from cnn.support.errors import UserError
+from cnn.support.errors import TransientError, UserError
 from cnn.support.files import text_digest
 from cnn.support.listing import mark_as_cache
 from cnn.support.objects import is_address
@@ -133,13 +133,24 @@ class Objects(Reference):
     @classmethod
     def at(cls, address: str, store: Path) -> Self:
         """The images at an address as they are now; their mirror is in ``store``."""
-        listing = text_digest(*(part for name, found in objects_at(address).items() for part in (name, *found[:2])))
+        listing = _listing_digest(address)
         path = _downloads(store, "objects") / text_digest(address)[:16] / address.rstrip("/").rpartition("/")[2]
         return cls(path=path, digest=listing, checksum=listing, address=address)
 
     def fetch(self) -> None:
-        """Have them here, as they are now."""
+        """Have them here.
+
+        Raises:
+            TransientError: they have changed since they were listed.
+        """
         mirror(self.address, self.path)
+        if _listing_digest(self.address) != self.digest:
+            raise TransientError(f"{self.address}: its objects have changed meanwhile; run the same command again.")
+
+
+def _listing_digest(address: str) -> str:
+    """Names, sizes and ETags of the objects at an address, as a digest."""
+    return text_digest(*(part for name, found in objects_at(address).items() for part in (name, *found[:2])))
 
 
 @step("draw sample")

@@ -19,6 +19,7 @@ from cnn.support.backend import Devices
 from cnn.support.digests import content_digest
 from cnn.support.errors import UserError
 from cnn.support.references import Reference
+from cnn.support.remote import address_of
 from cnn.training.hyperparameters import Recipe
 from tasks.steps import durations, step
 
@@ -129,12 +130,13 @@ def publish(
 
 
 def _asset_key(path: Path) -> str:
-    """A path as a key that Prefect takes for an asset.
+    """A path, or its address, as a key that Prefect takes for an asset.
 
     >>> _asset_key(Path("/photos/my pets.zip"))
     'file:///photos/my_pets.zip'
     """
-    return "file://" + re.sub(r"[^\w./~-]", "_", str(path.absolute()))
+    scheme, _, place = (address_of(path) or f"file://{path.absolute()}").partition("://")
+    return f"{scheme}://" + re.sub(r"[^\w./~-]", "_", place)
 
 
 def _declare_asset(version: Path, made_from: dict[str, Reference]) -> None:

@@ -2,12 +2,12 @@
 
 import json
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cnn.support.errors import UserError
 from cnn.support.files import atomic_file
 from cnn.support.listing import is_visible, visible_files
-from cnn.support.objects import Object, Stored
+from cnn.support.objects import TOGETHER, Object, Stored
 from cnn.support.parallel import ordered_map
 from cnn.support.progress import track
 
@@ -25,14 +25,14 @@ def mirror(address: str, path: Path) -> None:
     with suppress(OSError, ValueError):
         known = json.loads(record.read_text(encoding="utf-8"))
     wanted = objects_at(address)
-    have = {name for name, stored in wanted.items() if known.get(name) == [*stored[:2]]}
+    have = {name for name, seen in wanted.items() if known.get(name) == [*seen[:2]] and (path / name).is_file()}
 
     def download(name: str) -> str:
         (place / name if name else place).download(path / name, e_tag=wanted[name].e_tag)
         return name
 
     try:
-        missing = ordered_map(download, (name for name in wanted if name not in have))
+        missing = ordered_map(download, (name for name in wanted if name not in have), threads=TOGETHER)
         have.update(track(missing, "downloading", len(wanted) - len(have), "object"))
     finally:
         with atomic_file(record) as temporary:
@@ -45,11 +45,15 @@ def mirror(address: str, path: Path) -> None:
 def objects_at(address: str) -> dict[str, Stored]:
     """The visible objects below an address by relative names, or the one that is there, whose name is empty.
 
+    What stands for a folder is none.
+
     Raises:
         UserError: there is none.
     """
     place = Object(address)
-    if found := {name: stored for name, stored in place.below().items() if is_visible(name)}:
+    found = place.below()
+    folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
+    if found := {name: stored for name, stored in found.items() if is_visible(name) and name not in folders}:
         return found
     if place.key and (stored := place.stored()):
         return {"": stored}

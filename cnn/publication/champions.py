@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cnn.publication.exchange import unchanged
 from cnn.publication.records import CHAMPION_FILE, Champion, DamagedManifestError, read_manifest
 from cnn.publication.versions import can_answer, is_first, version_folders, version_number
 from cnn.support import remote
@@ -61,7 +62,7 @@ def changing(folder: Path) -> Iterator[None]:
     Raises:
         ConflictError: another machine has replaced the champion before it was replaced in the block.
     """
-    with locked(folder), remote.unchanged(folder / CHAMPION_FILE):
+    with locked(folder), unchanged(folder / CHAMPION_FILE):
         yield
 
 

@@ -7,11 +7,11 @@ from shutil import rmtree
 from typing import Any
 
 from cnn.publication.champions import champion, former_champion, standing_champion
+from cnn.publication.exchange import withdraw
 from cnn.publication.manifest import Manifest, open_manifest, versions
 from cnn.publication.model_card import published_at
 from cnn.publication.records import MANIFEST_FILE
 from cnn.publication.versions import Served, altered_files, version_folders
-from cnn.support import remote
 from cnn.support.errors import UserError
 from cnn.support.files import abandoned, folder_size
 
@@ -99,7 +99,7 @@ def prunable(folder: Path, keep: int, keep_days: float, now: datetime | None = N
 def prune(folder: Path, chosen: Sequence[Path]) -> None:
     """Delete versions, each in one step, and what a deletion or a publication that was killed left."""
     for version in chosen:
-        remote.withdraw(version, MANIFEST_FILE)
+        withdraw(version, MANIFEST_FILE)
         version.rename(version.with_name(f".{version.name}.deleted.tmp"))
     for left in abandoned(folder, ".*"):
         rmtree(left) if left.is_dir() else left.unlink()

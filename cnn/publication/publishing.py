@@ -19,6 +19,7 @@ from cnn.evaluation.report import Report
 from cnn.publication.agreement import differences
 from cnn.publication.champions import changing, is_due, restore_champion
 from cnn.publication.champions import promote as make_champion
+from cnn.publication.exchange import put_folder, withdraw
 from cnn.publication.exports import export_network
 from cnn.publication.gate import MARGIN, Candidate, Decision, Promotion, decide, require_same_source
 from cnn.publication.integers import write_integers
@@ -27,7 +28,6 @@ from cnn.publication.model_card import model_card
 from cnn.publication.records import IMAGES_FILE, MANIFEST_FILE, REPORT_PAGE, integer_file, network_files
 from cnn.publication.report_page import report_page
 from cnn.publication.versions import Served, claim_version, is_intact, open_classifier, set_aside_damaged
-from cnn.support import remote
 from cnn.support.files import atomic_folder, file_digest
 from cnn.support.objects import ConflictError
 from cnn.support.parallel import ordered_map
@@ -125,7 +125,7 @@ def _make_champion_or_withdraw(version: Path) -> None:
     try:
         make_champion(version)
     except ConflictError:
-        remote.withdraw(version, MANIFEST_FILE)
+        withdraw(version, MANIFEST_FILE)
         shutil.rmtree(version)
         raise
 
@@ -190,7 +190,7 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
         page = report_page(manifest, temporary, candidate.dataset, classifier, best)
         (temporary / REPORT_PAGE).write_text(page, encoding="utf-8")
         manifest.model_copy(update={"files": _digests(temporary)}).save(temporary)
-        remote.put_folder(temporary, version, last=MANIFEST_FILE)
+        put_folder(temporary, version, last=MANIFEST_FILE)
     return version
 
 

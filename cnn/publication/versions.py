@@ -15,6 +15,7 @@ from cnn.data.images import Preprocessing
 from cnn.evaluation.answers import Calibration, softmax
 from cnn.evaluation.classifier import Classifier
 from cnn.networks.sessions import PROBABILITIES, Provider, Session
+from cnn.publication.exchange import claim
 from cnn.publication.records import (
     CHAMPION_FILE,
     CLASSES_FILE,
@@ -79,7 +80,7 @@ def is_first(folder: Path) -> bool:
 
 def claim_version(folder: Path) -> Path:
     """As `next_version`; at an address no other machine gets the same."""
-    while not remote.claim(version := next_version(folder)):
+    while not claim(version := next_version(folder)):
         continue
     return version
 

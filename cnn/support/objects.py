@@ -21,6 +21,8 @@ SCHEMES = ("s3", "gs", "az")
 _DIGEST = "sha256"  # of an object's metadata
 _RETRIES: Any = {"max_retries": 6, "retry_timeout": timedelta(minutes=1)}  # with growing pauses
 _CLIENT: Any = {"allow_http": True, "timeout": timedelta(minutes=2)}  # only an endpoint of one's own may be http://
+#: Requests at a time.
+TOGETHER = 16
 _GAP = 1 << 13  # bytes between two parts up to which it is faster to read them, too
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
 

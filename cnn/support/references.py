@@ -63,8 +63,10 @@ class Reference(BaseModel):
         Returns:
             The reference to what is there.
         """
+        if remote.address_of(self.path) is None:
+            return self
         remote.share(self.path)
-        checksum = content_digest(self.path) if remote.address_of(self.path) else self.checksum
+        checksum = content_digest(self.path)
         digest = checksum if self.digest == self.checksum else self.digest
         return self.model_copy(update={"checksum": checksum, "digest": digest})
 

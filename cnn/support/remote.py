@@ -9,11 +9,9 @@ that is. To check it, nothing else is read: `CONTENTS` holds the digests, and th
 import errno
 import json
 import os
-import socket
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +20,7 @@ from cnn.support import files
 from cnn.support.digests import content_digest
 from cnn.support.files import file_digest, text_digest
 from cnn.support.listing import visible_files
-from cnn.support.objects import SCHEMES, AlteredError, ConflictError, Object, Over, Stored
+from cnn.support.objects import SCHEMES, TOGETHER, AlteredError, ConflictError, Object, Stored
 from cnn.support.parallel import ordered_map
 from cnn.support.ranges import RangeFile
 
@@ -30,7 +28,7 @@ from cnn.support.ranges import RangeFile
 COPIES = "HOTDOG_COPIES"
 #: The object that lists a folder's files.
 CONTENTS = "contents.json"
-_CLAIM = ".claimed"
+_NONE = Stored(-1, None, None)
 
 
 def local_path(address: str) -> Path:
@@ -120,25 +118,33 @@ def share(path: Path) -> None:
     if (place := object_of(path)) is None:
         return
     if path.is_file():
-        _put_file(path, place)
+        digest, found = content_digest(path), place.stored()
+        if found is None or found.digest != digest:
+            place.put(path, digest)
         return
     before = _Contents.of(place)
     if before is None or not before.is_whole():
-        digests = {name: content_digest(path / name) for name in visible_files(path)}
-        put = ordered_map(lambda name: _put_file(path / name, place / digests[name] / name), digests)
-        found = {name: _File(digests[name], *stored[:2]) for name, stored in zip(digests, put, strict=True)}
-        content = json.dumps(found, indent=1).encode()
+        content = json.dumps(_put_files(path, place), indent=1).encode()
         with suppress(ConflictError):  # another machine has shared the same folder first
             (place / CONTENTS).put(content, text_digest(content), before.version if before else None)
     fetch(path)
 
 
-def _put_file(file: Path, place: Object) -> Stored:
-    """Put a file, unless it is there."""
-    found, digest = place.stored(), content_digest(file)
-    if found and found.digest == digest and found.size == file.stat().st_size:
-        return found
-    return place.put(file, digest)
+def _put_files(path: Path, place: Object) -> dict[str, _File]:
+    """Put the files of a folder, but for those that an earlier attempt has put; what a listing shows of them then."""
+    digests = {name: content_digest(path / name) for name in visible_files(path)}
+    objects = {name: f"{digest}/{name}" for name, digest in digests.items()}
+    there = place.below()
+    missing = [name for name in objects if there.get(objects[name], _NONE).size != (path / name).stat().st_size]
+    at_once(lambda name: (place / objects[name]).put(path / name, digests[name]), missing)
+    there = place.below()
+    return {name: _File(digests[name], *there[objects[name]][:2]) for name in objects}
+
+
+def at_once(function: Callable[[str], object], names: Iterable[str]) -> None:
+    """Do something with each name, several at a time."""
+    for _ in ordered_map(function, names, threads=TOGETHER):
+        pass
 
 
 def fetch(path: Path, lazily: bool = False) -> None:
@@ -161,7 +167,7 @@ def fetch(path: Path, lazily: bool = False) -> None:
         contents.object(name).download(path / name, contents.files[name].digest)
 
     if not lazily:
-        list(ordered_map(download, (name for name in contents.files if name not in same)))
+        at_once(download, contents.files.keys() - same)
 
 
 def _is_same(file: Path, digest: str) -> bool:
@@ -219,6 +225,13 @@ def shared_digest(file: Path) -> str:
     return file_digest(file) if file.exists() else _source(file)[1].digest
 
 
+def is_shared(file: Path) -> bool:
+    """Whether a file is at its address, if it has one."""
+    with suppress(FileNotFoundError):
+        return bool(_source(file))
+    return False
+
+
 def remove(file: Path) -> None:
     """Delete a file, and the object that was shared of it."""
     file.unlink(missing_ok=True)
@@ -226,7 +239,7 @@ def remove(file: Path) -> None:
         place.delete([""])
 
 
-# ---- models, each file by its own name
+# ---- single files
 
 
 def children(folder: Path) -> set[str]:
@@ -247,55 +260,3 @@ def has(file: Path, digest: str) -> bool:
     except (FileNotFoundError, AlteredError):
         return False
     return True
-
-
-def put(source: Path, path: Path, over: Over = "anything") -> None:
-    """Put a file to the address of ``path``, if it has one; raises as `Object.put` does, and inside `unchanged`."""
-    if place := object_of(path):
-        expected = _expected.get({})
-        stored = place.put(source, file_digest(source), expected.get(place, over))
-        if place in expected:
-            expected[place] = stored
-
-
-_expected: ContextVar[dict[Object, Stored | None]] = ContextVar("expected")
-
-
-@contextmanager
-def unchanged(path: Path) -> Iterator[None]:
-    """Let `put` replace the object of ``path`` inside the block only if nobody else has since the block began.
-
-    Otherwise it raises a `ConflictError`. Where a path has no address, a lock on its folder serves the same end.
-    """
-    place = object_of(path)
-    token = _expected.set({place: place.stored()} if place else {})
-    try:
-        yield
-    finally:
-        _expected.reset(token)
-
-
-def claim(folder: Path) -> bool:
-    """Whether a folder's name is this process's, and no other machine's: the first that asks gets it."""
-    if place := object_of(folder):
-        owner = f"{socket.gethostname()} {uuid.uuid4()}".encode()
-        try:
-            (place / _CLAIM).put(owner, text_digest(owner), None)
-        except ConflictError:
-            return False
-    return True
-
-
-def put_folder(source: Path, folder: Path, last: str) -> None:
-    """Put the files of ``source`` to the address of ``folder``, if it has one, and ``last`` after all others."""
-    if object_of(folder):
-        for _ in ordered_map(lambda name: put(source / name, folder / name), set(visible_files(source)) - {last}):
-            pass
-        put(source / last, folder / last, None)
-
-
-def withdraw(folder: Path, first: str) -> None:
-    """Delete what `put_folder` put, ``first`` before all others; the name stays claimed."""
-    if place := object_of(folder):
-        place.delete([first])
-        place.delete([name for name in place.below() if name != _CLAIM])

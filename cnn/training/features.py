@@ -21,6 +21,7 @@ from cnn.support import remote
 from cnn.support.backend import CPU, Devices, Network, mx
 from cnn.support.errors import TransientError
 from cnn.support.files import atomic_file, file_digest
+from cnn.support.objects import TOGETHER
 from cnn.support.parallel import in_groups, ordered_map
 from cnn.support.progress import progress_bar
 from cnn.training.checkpoints import Checkpoint
@@ -46,7 +47,7 @@ class FeatureStore:
             for path in shards - there:  # a process was killed before it had shared it
                 remote.share(path)
             shards |= there
-        for path, ids in zip(sorted(shards), ordered_map(_image_ids, sorted(shards)), strict=True):
+        for path, ids in zip(sorted(shards), ordered_map(_image_ids, sorted(shards), threads=TOGETHER), strict=True):
             self._place(path, ids)
 
     def _place(self, path: Path, ids: Sequence[str]) -> None:
@@ -71,7 +72,7 @@ class FeatureStore:
     def load(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """Features of these images, (n, channels)."""
         paths = list({self._places[image_id][0] for image_id in ids})
-        shards = dict(zip(paths, ordered_map(_read_shard, paths), strict=True))
+        shards = dict(zip(paths, ordered_map(_read_shard, paths, threads=TOGETHER), strict=True))
         return np.stack([shards[path][row] for path, row in map(self._places.__getitem__, ids)])
 
 

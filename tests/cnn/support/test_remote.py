@@ -13,7 +13,7 @@ from object_storage import BUCKET, Server, another_machine, cut, failing, slow, 
 from cnn.support import remote
 from cnn.support.digests import content_digest
 from cnn.support.errors import TransientError, UserError
-from cnn.support.objects import ConflictError, Object
+from cnn.support.objects import Object
 from cnn.support.references import Reference
 
 NAMES = st.lists(st.text("ab.-é ", min_size=1).filter(lambda name: name not in (".", "..")), min_size=1, max_size=4)
@@ -137,7 +137,7 @@ def test_killed_before_the_end_nothing_counts(storage: Server, monkeypatch: pyte
     "fault", [failing("500 Internal Server Error"), failing("503 Slow Down"), slow, failing("500 Error", after=True)]
 )
 def test_puts_that_fail_once_succeed(fault: Callable[..., object], storage: Server) -> None:
-    storage.faults += [("PUT", fault), ("PUT", fault), ("HEAD", fault), ("GET", fault)]  # type: ignore[list-item]
+    storage.faults += [("PUT", fault), ("PUT", fault), ("GET", fault)]  # type: ignore[list-item]
     made = Reference.to(make(FILES)).shared()
     assert made.is_intact() and not storage.faults
     shutil.rmtree(made.path)
@@ -178,37 +178,3 @@ def test_denied_access_is_said(storage: Server) -> None:
     storage.faults.append(("PUT", failing("403 Forbidden")))
     with pytest.raises(UserError, match="access is denied; check the credentials"):
         remote.require_writable(remote.local_path(f"{BUCKET}/store"), "store")
-
-
-# ---- what is replaced
-
-
-def test_only_what_was_seen_is_replaced(storage: Server, tmp_path: Path) -> None:
-    file = remote.local_path(f"{BUCKET}/models/champion.json")
-    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
-    mine.write_text("mine", encoding="utf-8")
-    theirs.write_text("theirs", encoding="utf-8")
-    with remote.unchanged(file):
-        remote.put(mine, file)
-        remote.put(theirs, file)  # nobody else has
-    with remote.unchanged(file):
-        Object(f"{BUCKET}/models/champion.json").put(b"another machine's", "digest")
-        with pytest.raises(ConflictError, match="replaced"):
-            remote.put(mine, file)
-
-
-def test_put_whose_answer_was_lost_is_no_conflict(storage: Server, tmp_path: Path) -> None:
-    file = remote.local_path(f"{BUCKET}/models/champion.json")
-    mine = tmp_path / "mine"
-    mine.write_text("mine", encoding="utf-8")
-    with remote.unchanged(file):
-        storage.faults.append(("PUT", failing("500 Error", after=True)))
-        remote.put(mine, file)
-    remote.refresh(file)
-    assert file.read_text(encoding="utf-8") == "mine"
-
-
-def test_a_name_is_claimed_once(storage: Server) -> None:
-    folder = remote.local_path(f"{BUCKET}/models/food/v0001")
-    with ThreadPoolExecutor() as pool:
-        assert sorted(pool.map(lambda _: remote.claim(folder), range(4))) == [False, False, False, True]
