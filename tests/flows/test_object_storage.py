@@ -8,10 +8,10 @@ from conftest import Run, run_flow
 from hotdog_flow import TRAINING, no_figures, short  # noqa: F401
 from object_storage import BUCKET, Server, another_machine, storage  # noqa: F401
 
-from cnn.serving.predictor import Predictor
+from cnn.serving.scoring import Summary
 from cnn.support.objects import Object
-from cnn.support.remote import local_path
 from flows.hotdog import HotdogSettings, hotdog
+from flows.score import ScoreSettings, score
 
 PLACES = {"store": f"{BUCKET}/store", "models": f"{BUCKET}/models", "data": f"{BUCKET}/photos"}
 
@@ -46,5 +46,10 @@ def test_another_machine_does_nothing_again(
     fourth = run(center_only=True)
     assert fourth.worked() == TRAINING and fourth.version.name == "v0002"
     assert not list((tmp_path / "another").rglob("*.jpg")) and not list((tmp_path / "another").rglob("train.parquet"))
-    (photo, *_) = sorted((drawn / "test").rglob("*.jpg"))
-    assert Predictor.champion(local_path(PLACES["models"])).predict(photo).classes == ("hotdog", "not_hotdog")
+
+    places = {"store": PLACES["store"], "models": PLACES["models"], "input": PLACES["data"]}
+    scored = run_flow(score, ScoreSettings(**places, output=tmp_path / "scores.parquet"))
+    assert scored.state == "Scored" and Summary.of(tmp_path / "scores.parquet").unreadable == 0
+    another_machine(monkeypatch, tmp_path / "third")
+    scored = run_flow(score, ScoreSettings(**places, output=tmp_path / "scores.parquet"))
+    assert not scored.worked()

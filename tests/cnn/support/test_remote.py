@@ -14,6 +14,7 @@ from cnn.support import remote
 from cnn.support.digests import content_digest
 from cnn.support.errors import TransientError, UserError
 from cnn.support.objects import Object
+from cnn.support.places import given_path, given_place
 from cnn.support.references import Reference
 
 NAMES = st.lists(st.text("ab.-é ", min_size=1).filter(lambda name: name not in (".", "..")), min_size=1, max_size=4)
@@ -25,10 +26,24 @@ def test_addresses_stand_for_paths_and_back(names: list[str]) -> None:
     assert remote.address_of(remote.local_path(address)) == address
 
 
-@pytest.mark.parametrize("address", ["s3://", "s3:///a", "s3://bucket//a", "s3://bucket/../a"])
+WRONG = ["s3://", "s3:///a", "s3://bucket//a", "s3://bucket/../a"]
+
+
+@pytest.mark.parametrize("address", WRONG)
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="BUCKET"):
         remote.local_path(address)
+
+
+@pytest.mark.parametrize("text", [*WRONG, "s3://bucket/" + "long/" * 100])
+def test_places_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"BUCKET|characters long"):
+        given_place(text)
+
+
+def test_addresses_are_no_paths() -> None:
+    with pytest.raises(ValueError, match="object storage is not taken here"):
+        given_path("s3://bucket/labels.csv")
 
 
 def make(files: dict[str, bytes], name: str = "features/1") -> Path:
