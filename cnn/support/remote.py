@@ -9,6 +9,7 @@ that is. To check it, nothing else is read: `CONTENTS` holds the digests, and th
 import errno
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -232,11 +233,15 @@ def is_shared(file: Path) -> bool:
     return False
 
 
-def remove(file: Path) -> None:
-    """Delete a file, and the object that was shared of it."""
-    file.unlink(missing_ok=True)
-    if place := object_of(file):
-        place.delete([""])
+def remove(path: Path) -> None:
+    """Delete a file or a folder, and what was shared of it."""
+    if place := object_of(path):
+        place.delete([CONTENTS, ""])  # without these, nothing else counts
+        place.delete(place.below())
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 # ---- single files

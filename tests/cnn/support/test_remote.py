@@ -105,6 +105,12 @@ def test_damaged_working_copy_is_replaced(storage: Server) -> None:
     assert content_digest(made.path) == made.checksum
 
 
+def test_what_was_removed_is_nowhere(storage: Server) -> None:
+    made = Reference.to(make(FILES)).shared()
+    remote.remove(made.path)
+    assert not made.is_intact() and not made.path.exists() and Object(f"{BUCKET}/store").below() == {}
+
+
 def test_the_first_of_two_writers_is_kept(storage: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Reference.to(make({"time": b"1"})).shared()
     another_machine(monkeypatch, tmp_path / "another")
