@@ -158,9 +158,10 @@ class Object(NamedTuple):
         return {path.rpartition("/")[2] for path in paths}
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete objects below it, of which it is itself the one without a name."""
-        with _explained(self):
-            _obstore().delete(self.store, [(self / name).key for name in names])
+        """Delete objects that are below it, of which it is itself the one without a name."""
+        if keys := [(self / name).key for name in names]:
+            with _explained(self):
+                _obstore().delete(self.store, keys)
 
 
 def _obstore() -> Any:

@@ -236,8 +236,9 @@ def is_shared(file: Path) -> bool:
 def remove(path: Path) -> None:
     """Delete a file or a folder, and what was shared of it."""
     if place := object_of(path):
-        place.delete([CONTENTS, ""])  # without these, nothing else counts
-        place.delete(place.below())
+        there = [*place.below(), *([""] if place.stored() else [])]
+        for names in ({CONTENTS}, {*there} - {CONTENTS}):  # without that, nothing else counts
+            place.delete(names.intersection(there))
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
