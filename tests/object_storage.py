@@ -104,7 +104,12 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     server, address = _start()
     requests.post(f"{address}/moto-api/reset", timeout=10)
     requests.put(f"{address}/bucket", timeout=10)
-    environment = {"AWS_ENDPOINT_URL": address, "AWS_REGION": "us-east-1", COPIES: str(tmp_path / "copies")}
+    environment = {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1",
+        COPIES: str(tmp_path / "copies"),
+    }
     for name, value in {**environment, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(objects, "_RETRIES", {"max_retries": 4, "backoff": {"init_backoff": timedelta(seconds=0.01)}})
