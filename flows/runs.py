@@ -28,6 +28,7 @@ from flows import notifications, server
 from flows.outcomes import Ending, Outcome
 from flows.pages import show_failure, show_outcome, show_scores
 from flows.settings import MIRROR, FlowSettings, TrainingSettings, model_name
+from tasks.caching import share_results
 from tasks.runners import running_on
 from tasks.steps import measured
 
@@ -77,6 +78,7 @@ def flow(settings: type[Settings]) -> Callable[[Steps[Settings]], Flow[..., Any]
                 return state
             try:
                 validated = _validated(settings, parameters)
+                share_results(validated.store)
                 with remembered_digests(validated.store / "digests.json"), measured(), running_on(validated.runner):
                     return steps(validated)
             except UserError as error:

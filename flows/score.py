@@ -11,7 +11,7 @@ from cnn.serving.shards import cut
 from flows import runs
 from flows.commandline import run_flow
 from flows.settings import ScoreSettings
-from tasks import scoring
+from tasks import fetching, scoring
 
 
 @runs.flow(ScoreSettings)
@@ -19,7 +19,7 @@ def score(settings: ScoreSettings) -> runs.End:
     """Images in, one table of answers out; each shard of images is cached and shows in the Prefect UI."""
     runs.check(settings)
     version = scoring.choose_version(settings.models.absolute(), settings.name, settings.provider, settings.int8)
-    shards = cut(settings.input.absolute(), settings.shard_images)
+    shards = cut(fetching.fetch_input(settings.input, settings.store), settings.shard_images)
     how: dict[str, Any] = {"provider": settings.provider, "int8": settings.int8, "store": settings.store.absolute()}
     parts = scoring.score(shards, version, **how)
     return runs.end_scoring(scoring.join(parts, output=settings.output.absolute()))

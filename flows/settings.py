@@ -17,8 +17,8 @@ from cnn.publication.gate import MARGIN, Promotion
 from cnn.serving.scoring import require_replaceable
 from cnn.support.backend import choose_devices
 from cnn.support.errors import UserError
-from cnn.support.files import require_writable
-from cnn.support.places import LONGEST_NAME, GivenPath, NameOrPath
+from cnn.support.places import LONGEST_NAME, GivenPath, GivenPlace, NameOrPath
+from cnn.support.remote import address_of, require_writable
 from cnn.support.validation import describe_validation
 from cnn.training.hyperparameters import FromScratch, HeadStage, Recipe, Stage
 from cnn.training.recipes import RecipeName, cifar_recipe, hotdog_recipe
@@ -41,10 +41,10 @@ class FlowSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    store: GivenPath = Field(
-        Path(".cache"), description="folder for downloads, prepared data, features, checkpoints and scores"
+    store: GivenPlace = Field(
+        Path(".cache"), description="folder or s3:// for downloads, prepared data, features, checkpoints and scores"
     )
-    models: GivenPath = Field(Path("artifacts"), description="folder for published model versions")
+    models: GivenPlace = Field(Path("artifacts"), description="folder or s3:// for published model versions")
     name: ModelName | None = Field(None, description="name of the model; default: from the data")
     runner: Annotated[str, AfterValidator(_runner)] = Field(
         "threads",
@@ -131,7 +131,7 @@ class HotdogSettings(TrainingSettings):
 
     data: NameOrPath = Field(
         "auto",
-        description="hotdog, hotdog-records, sample (drawn images), auto (hotdog, or else sample), or a path: "
+        description="hotdog, hotdog-records, sample (drawn images), auto (hotdog, or else sample), or a path or s3://: "
         "a folder of class folders, a zip of one, a folder with two .rec files, or Parquet",
     )
     backbone: Annotated[BackboneName, Field(json_schema_extra={"enum": list(BACKBONES)})] = Field(
@@ -209,9 +209,9 @@ class CifarSettings(TrainingSettings):
 class _Scoring(BaseModel):
     """What is scored, to where."""
 
-    input: GivenPath = Field(
+    input: GivenPlace = Field(
         description="folder of images, .zip, .parquet (column image: struct<bytes, path>), or a text file with a path "
-        "in each line"
+        "in each line; or s3:// of one"
     )
     output: GivenPath = Field(description="Parquet file to write; scores of an earlier run are replaced")
     shard_images: int = Field(
@@ -228,7 +228,7 @@ class ScoreSettings(FlowSettings, _Scoring):
 
     def check(self) -> None:
         """Refuse also an input that is not there, and an output that cannot be written or is something else."""
-        if not self.input.exists():
+        if not (self.input.exists() or address_of(self.input)):
             raise UserError(f"input {self.input}: there is no such file or folder; check the path.")
         require_provider(self.provider)
         find_champion(self.models, self.name)

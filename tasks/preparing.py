@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
@@ -12,7 +13,8 @@ from cnn.evaluation.calibration import require_threshold
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import Devices
 from cnn.support.files import text_digest
-from cnn.support.references import Reference
+from cnn.support.references import Reference, SharedPath
+from cnn.support.remote import fetch
 from cnn.support.store import remove
 from cnn.training.checkpoints import pretrained
 from cnn.training.features import Embedder, FeatureStore, Rows, embed_shards, learning_splits, missing
@@ -26,10 +28,18 @@ from tasks.runners import run_shards
 from tasks.steps import step
 
 
+class Prepared(Reference):
+    """A prepared dataset, which is read from where it is."""
+
+    def fetch(self) -> None:
+        """Have nothing here that differs from what was shared."""
+        fetch(self.path, lazily=True)
+
+
 class Features(Reference):
     """Features of some splits of a dataset, in a folder that holds those of other datasets, too: it has no checksum."""
 
-    dataset: Path
+    dataset: SharedPath
     splits: tuple[str, ...]
 
     def is_intact(self) -> bool:
@@ -40,9 +50,16 @@ class Features(Reference):
         except Exception:  # whatever a damaged file causes
             return False
 
+    def shared(self) -> Self:
+        """The same: each file is shared when it is written."""
+        return self
+
+    def fetch(self) -> None:
+        """Nothing: what is needed of them is fetched when it is read."""
+
 
 @step("prepare {source.path.stem}")
-def prepare(source: Reference, *, labels: Reference | None, test_as_validation: bool, store: Path) -> Reference:
+def prepare(source: Reference, *, labels: Reference | None, test_as_validation: bool, store: Path) -> Prepared:
     """One Parquet file per split, beside a report of what was left out and why."""
     folder = own_folder(store, "datasets")
     table, parts = labels.path if labels else None, list[Path]()
@@ -50,11 +67,13 @@ def prepare(source: Reference, *, labels: Reference | None, test_as_validation: 
     if len(spans := shards(images)) > 1:
         common = {"source": source, "labels": labels, "count": len(spans), "store": store}
         each = [{"start": span.start, "stop": span.stop, "number": n} | common for n, span in enumerate(spans, start=1)]
-        parts = [part.path for part in run_shards(prepare_shard, each, "preparing")]
+        for made in run_shards(prepare_shard, each, "preparing"):
+            made.fetch()  # another machine may have made it
+            parts.append(made.path)
     dataset = prepare_dataset(images, folder, labels=table, test_as_validation=test_as_validation, parts=parts)
     for part in parts:
         remove(part)  # as large as the dataset, and of no more use
-    return Reference.to(folder, dataset.digest(), notes=source.notes)
+    return Prepared.to(folder, dataset.digest(), notes=source.notes)
 
 
 @step("prepare shard {number} of {count}", unkeyed=("number", "count"))

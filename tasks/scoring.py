@@ -12,6 +12,7 @@ from cnn.serving.shards import Shard
 from cnn.support.progress import track
 from cnn.support.references import Reference
 from tasks.caching import own_folder
+from tasks.publishing import ModelVersion
 from tasks.runners import run_shards
 from tasks.steps import step
 
@@ -22,7 +23,7 @@ def choose_version(models: Path, name: str | None, provider: Provider, int8: boo
     Raises:
         UserError: there is none, it was altered since it was published, or it cannot answer as asked.
     """
-    return Reference.to(Predictor.champion(models, name, provider, int8).version)
+    return ModelVersion.to(Predictor.champion(models, name, provider, int8).version)
 
 
 def score(shards: Sequence[Shard], version: Reference, **settings: Any) -> dict[str, Reference]:

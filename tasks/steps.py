@@ -19,7 +19,7 @@ from prefect.states import State
 from cnn.support.errors import TransientError, UserError, plain_errors
 from cnn.support.progress import observed_by
 from cnn.support.references import Reference
-from tasks.caching import Call, WhileIntact, bind, calling
+from tasks.caching import Call, WhileIntact, bind, calling, references_in
 
 Result = TypeVar("Result", bound=Reference)
 _durations: ContextVar[dict[str, float]] = ContextVar("durations")
@@ -83,12 +83,15 @@ class _Step(Task[..., Result]):
         return self.fn.__qualname__
 
 
-def step(run_name: str, *, unkeyed: tuple[str, ...] = ()) -> Callable[[Callable[..., Result]], Task[..., Result]]:
+def step(
+    run_name: str, *, unkeyed: tuple[str, ...] = (), unread: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Result]], Task[..., Result]]:
     """Make a function that returns a `Reference` a cached Prefect task.
 
     Args:
         run_name: name of its runs; may hold the function's parameters in braces.
         unkeyed: names of parameters that do not decide the result.
+        unread: names of parameters whose references are named and not read.
     """
 
     def decorate(function: Callable[..., Result]) -> Task[..., Result]:
@@ -97,7 +100,9 @@ def step(run_name: str, *, unkeyed: tuple[str, ...] = ()) -> Callable[[Callable[
             call = Call(function, bind(function, *arguments, **named), unkeyed)
             begin = time.monotonic()
             with plain_errors(), observed_by(_ProgressArtifact()), calling(call):
-                result = function(*arguments, **named)
+                for reference in references_in({name: call.inputs[name] for name in set(call.inputs) - set(unread)}):
+                    reference.fetch()
+                result = function(*arguments, **named).shared()
             _note(function.__name__, time.monotonic() - begin)
             return result
 

@@ -27,15 +27,20 @@ def number_of_threads() -> int:
     return max(1, int(given)) if given.isdecimal() else physical_cores()
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 32) -> Iterator[Result]:
-    """``map`` on `number_of_threads` threads: results in the order of the items, at most ``ahead`` items in flight.
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 32, threads: int | None = None
+) -> Iterator[Result]:
+    """``map`` on several threads: results in the order of the items, at most ``ahead`` items in flight.
 
     Threads suffice, since Pillow, numpy, pyarrow and MXNet release Python's global lock while they compute.
+
+    Args:
+        threads: how many; None: `number_of_threads`. More are of use to what waits.
 
     >>> list(ordered_map(str.upper, "abc", ahead=2))
     ['A', 'B', 'C']
     """
-    pool = ThreadPoolExecutor(number_of_threads(), thread_name_prefix="cnn")
+    pool = ThreadPoolExecutor(threads or number_of_threads(), thread_name_prefix="cnn")
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:

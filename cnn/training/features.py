@@ -18,8 +18,11 @@ from cnn.data.datasets import Dataset, Row
 from cnn.data.decoding import decode
 from cnn.data.images import center_view, to_tensor
 from cnn.networks.running import Runner, initialise, set_parameters
+from cnn.support import remote
 from cnn.support.backend import CPU, Devices, Network, mx
+from cnn.support.errors import TransientError
 from cnn.support.files import atomic_file, file_digest
+from cnn.support.objects import TOGETHER
 from cnn.support.parallel import in_groups, ordered_map
 from cnn.support.progress import track
 from cnn.training.checkpoints import Checkpoint
@@ -35,29 +38,29 @@ class FeatureStore:
     """The features of images in a folder of Arrow files, found by image id.
 
     Files are only ever added. Each is named by its own digest; one that was altered is deleted when the store
-    is opened, and its images count as missing.
+    is opened, and its images count as missing. Where the folder has an address, files of other machines are there, too:
+    which images they hold is read by range, and the features once they are needed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._places: dict[str, tuple[Path, int]] = {}
-        for path in sorted(folder.glob("*.arrow")):
-            if file_digest(path) == path.stem:
-                self._open(path)
-            else:
-                path.unlink()
-
-    def _open(self, path: Path) -> None:
-        with pa.OSFile(str(path)) as file:
-            ids = json.loads(pa.ipc.open_file(file).schema.metadata[b"images"])
-        self._places |= {image_id: (path, row) for row, image_id in enumerate(ids)}
+        shards = {path for path in folder.glob("*.arrow") if _is_intact(path)}
+        if remote.address_of(folder):
+            there = {folder / name for name in remote.children(folder) if name.endswith(".arrow")}
+            for path in shards - there:  # a process was killed before it had shared it
+                remote.share(path)
+            shards |= there
+        for path, ids in zip(sorted(shards), ordered_map(_image_ids, sorted(shards), threads=TOGETHER), strict=True):
+            self._places |= {image_id: (path, row) for row, image_id in enumerate(ids)}
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._places
 
     def load(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """Features of these images, (n, channels)."""
-        shards = {path: _read_shard(path) for path in {self._places[image_id][0] for image_id in ids}}
+        paths = list({self._places[image_id][0] for image_id in ids})
+        shards = dict(zip(paths, ordered_map(_read_shard, paths, threads=TOGETHER), strict=True))
         return np.stack([shards[path][row] for path, row in map(self._places.__getitem__, ids)])
 
 
@@ -70,10 +73,29 @@ def write_shard(folder: Path, items: Sequence[tuple[str, NDArray[np.float32]]]) 
     unnamed = folder / f".{uuid4()}"  # until its digest is known
     with atomic_file(unnamed) as path, pa.ipc.new_file(str(path), batch.schema) as writer:
         writer.write_batch(batch)
-    return unnamed.rename(folder / f"{file_digest(unnamed)}.arrow")
+    shard = unnamed.rename(folder / f"{file_digest(unnamed)}.arrow")
+    remote.share(shard)
+    return shard
+
+
+def _is_intact(path: Path) -> bool:
+    """Whether a shard has its digest; if not, it is deleted."""
+    intact = file_digest(path) == path.stem
+    if not intact:
+        path.unlink()
+    return intact
+
+
+def _image_ids(path: Path) -> list[str]:
+    """Which images a shard holds; read by range where it is not here."""
+    with remote.open_file(path) as file:
+        return json.loads(pa.ipc.open_file(file).schema.metadata[b"images"])
 
 
 def _read_shard(path: Path) -> NDArray[np.float32]:
+    if not (path.exists() or remote.has(path, path.stem)):
+        remote.remove(path)
+        raise TransientError(f"{path}: it was altered and is deleted; the next attempt embeds its images again.")
     with pa.OSFile(str(path)) as file:
         table = pa.ipc.open_file(file).read_all()
     column = table["features"].combine_chunks()

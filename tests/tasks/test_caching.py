@@ -16,6 +16,7 @@ from cnn.publication.manifest import Lineage
 from cnn.support import fingerprint
 from cnn.support.backend import Devices
 from cnn.support.references import Reference
+from cnn.support.remote import COPIES, local_path
 from cnn.training.hyperparameters import HeadStage, Training
 from tasks import caching, evaluating, fetching, preparing, publishing, scoring, training
 from tasks.gpus import Placement
@@ -213,3 +214,11 @@ def test_inputs_decide_by_their_content(step: str, keys: dict[str, str]) -> None
 def test_photos_and_weights_do_not_depend_on_the_seed() -> None:
     for step in ("download photos", "open photos", "download weights", "open weights", "prepare"):
         assert "seed" not in STEPS[step][1]
+
+
+def test_store_at_an_address_is_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    keys = []
+    for machine in ("one", "another"):
+        monkeypatch.setenv(COPIES, str(tmp_path / machine))
+        keys.append(make_call("prepare", store=local_path("s3://bucket/store")).key())
+    assert len(set(keys)) == 1
