@@ -146,9 +146,10 @@ def test_scale(capsys: pytest.CaptureFixture) -> None:
     from benchmarks import scale  # imports Prefect and Dask
 
     scale.main(["--quick"])
-    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert [row[0] for row in rows[1:]] == ["| 1", "| 1 again"] and {len(row) for row in rows} == {7}
-    assert rows[1][4:] == rows[2][4:]  # nothing more was written
+    *lines, last = capsys.readouterr().out.splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")]
+    assert [row[0] for row in rows[1:]] == ["| 1", "| 1 again"] and {len(row) for row in rows} == {4}
+    assert last.startswith("A shard of next to no work takes 0.")
 
 
 @pytest.mark.slow
