@@ -6,7 +6,7 @@ from typing import Self
 
 from cnn.data.catalog import DATASETS, WEIGHTS
 from cnn.data.downloads import available, best_weights, fetch
-from cnn.data.mirrors import mirror, objects_at
+from cnn.data.remote_images import objects_at, synchronise
 from cnn.data.sample import write_sample
 from cnn.data.sources import open_source
 from cnn.networks.architectures import NetworkConfig, pretrained_network
@@ -122,7 +122,7 @@ def fetch_weights(weights: str, backbone: str, *, seed: int, store: Path, mirror
 
 
 class Objects(Reference):
-    """Images in object storage, of which `path` is the mirror on this machine: listed now, downloaded when needed.
+    """Images in object storage, of which `path` is the copy on this machine: listed now, downloaded when needed.
 
     Attributes:
         address: where they are.
@@ -132,7 +132,7 @@ class Objects(Reference):
 
     @classmethod
     def at(cls, address: str, store: Path) -> Self:
-        """The images at an address as they are now; their mirror is in ``store``."""
+        """The images at an address as they are now; their copy is in ``store``."""
         listing = _listing_digest(address)
         path = _downloads(store, "objects") / text_digest(address)[:16] / address.rstrip("/").rpartition("/")[2]
         return cls(path=path, digest=listing, checksum=listing, address=address)
@@ -143,7 +143,7 @@ class Objects(Reference):
         Raises:
             TransientError: they have changed since they were listed.
         """
-        mirror(self.address, self.path)
+        synchronise(self.address, self.path)
         if _listing_digest(self.address) != self.digest:
             raise TransientError(f"{self.address}: its objects have changed meanwhile; run the same command again.")
 

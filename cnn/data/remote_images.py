@@ -1,4 +1,4 @@
-"""Mirrors: images in object storage, kept the same in a folder on this machine."""
+"""Remote images: objects in object storage, of which a folder on this machine is kept the same."""
 
 import json
 from contextlib import suppress
@@ -12,7 +12,7 @@ from cnn.support.parallel import ordered_map
 from cnn.support.progress import track
 
 
-def mirror(address: str, path: Path) -> None:
+def synchronise(address: str, path: Path) -> None:
     """Make a folder or a file on this machine the same as the objects at an address.
 
     Only those are downloaded whose size or ETag differs from when they were downloaded last.
