@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +29,7 @@ from cnn.support.commandline import run
 from cnn.support.files import folder_size
 
 _TILE = 64  # px: 16 of a drawing
+_SHARD = re.compile(r" shard \d+ of (\d+)")
 #: As Prefect logs it.
 _BEGINS, _ENDS = "Beginning flow run", re.compile(r"(?:Task run '(.*)'|Flow run) .*- Finished in state (\w+)")
 
@@ -43,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_images(folder / "drawn", count)
             print(f"\n| {count:,} images | seconds | peak memory, MiB | written, bytes an image |\n|---|---|---|---|")
             for which in ("first", "second"):
-                for step, seconds, peak, size in run_flow(folder):
-                    print(f"| {which} run, {step} | {seconds:.1f} | {peak} | {size / count:,.0f} |", flush=True)
+                for step, rows in groupby(run_flow(folder), lambda row: _SHARD.sub(r" \1 shards", row[0])):
+                    _, seconds, peaks, sizes = zip(*rows, strict=True)
+                    figures = f"{sum(seconds):.1f} | {max(peaks)} | {sum(sizes) / count:,.0f}"
+                    print(f"| {which} run, {step} | {figures} |", flush=True)
 
 
 def write_images(folder: Path, count: int) -> None:
@@ -63,15 +67,8 @@ def write_images(folder: Path, count: int) -> None:
 def run_flow(folder: Path) -> Iterator[tuple[str, float, int, int]]:
     """Run the flow; of each of its steps, and of the whole: the name, seconds, peak memory in MiB, bytes it wrote."""
     places = [folder / "store", folder / "models"]
-    command = [
-        sys.executable,
-        str(ROOT / "flows" / "hotdog.py"),
-        "--weights",
-        "random",
-        "--data",
-        str(folder / "drawn"),
-    ]
-    command += ["--store", str(places[0]), "--models", str(places[1]), "--name", "drawn"]
+    command = [sys.executable, str(ROOT / "flows" / "hotdog.py"), "--weights", "random", "--name", "drawn"]
+    command += ["--data", str(folder / "drawn"), "--store", str(places[0]), "--models", str(places[1])]
     begin = last = highest = 0.0
     first = size = written(places)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
