@@ -8,7 +8,7 @@ from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
 from cnn.data.preparation import Span, read_shard, shards
 from cnn.data.preparation import prepare as prepare_dataset
-from cnn.data.sources import open_source
+from cnn.data.sources import Source, open_source
 from cnn.evaluation.calibration import require_threshold
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import Devices
@@ -63,7 +63,7 @@ def prepare(source: Reference, *, labels: Reference | None, test_as_validation: 
     """One Parquet file per split, beside a report of what was left out and why."""
     folder = own_folder(store, "datasets")
     table, parts = labels.path if labels else None, list[Path]()
-    images = open_source(source.path)
+    images = _opened(source)
     if len(spans := shards(images)) > 1:
         common = {"source": source, "labels": labels, "count": len(spans), "store": store}
         each = [{"start": span.start, "stop": span.stop, "number": n} | common for n, span in enumerate(spans, start=1)]
@@ -74,6 +74,12 @@ def prepare(source: Reference, *, labels: Reference | None, test_as_validation: 
     for part in parts:
         remove(part)  # as large as the dataset, and of no more use
     return Prepared.to(folder, dataset.digest(), notes=source.notes)
+
+
+@lru_cache(maxsize=1)
+def _opened(source: Reference) -> Source:
+    """A source, whose files are listed once in a process, and not for each shard."""
+    return open_source(source.path)
 
 
 @step("prepare shard {number} of {count}", unkeyed=("number", "count"))
@@ -89,7 +95,7 @@ def prepare_shard(
 ) -> Reference:
     """Consecutive images of a source, decoded, as a folder."""
     folder = own_folder(store, "parts")
-    read_shard(open_source(source.path), Span(start, stop), folder, labels=labels.path if labels else None)
+    read_shard(_opened(source), Span(start, stop), folder, labels=labels.path if labels else None)
     return Reference.to(folder)
 
 

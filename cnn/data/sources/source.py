@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
@@ -61,6 +62,10 @@ class Source(ABC):
 
     def counts(self) -> Counter[tuple[str | None, str | None]]:
         """Number of images of each (split, class); none of them is decoded."""
+        return self._counts
+
+    @cached_property
+    def _counts(self) -> Counter[tuple[str | None, str | None]]:
         with readable(self.path):
             counts: Counter[tuple[str | None, str | None]] = Counter()
             for (split, label), count in Counter((image.split, image.label) for image in self._list()).items():
