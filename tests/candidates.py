@@ -39,11 +39,8 @@ class Made:
     lineage: Lineage
 
     def publish(self, models: Path, **changes: Any) -> Path:
-        """Publish it as ``food``; a network is exported once in a process, which takes most of the time."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(publishing, "export_network", _export_once)
-            patch.setattr(publishing, "differences", _differ_once)
-            return publishing.publish(**({**vars(self), "name": "food", "models": models} | changes))
+        """Publish it as ``food``."""
+        return publishing.publish(**({**vars(self), "name": "food", "models": models} | changes))
 
     def with_lineage(self, **changes: Any) -> "Made":
         """The same candidate of another lineage."""
@@ -78,6 +75,13 @@ def _differ_once(folder: Path, trained: Checkpoint, calibration: Calibration, im
     if identity not in _DIFFERENCES:
         _DIFFERENCES[identity] = agreement.differences(folder, trained, calibration, images)
     return _DIFFERENCES[identity]
+
+
+@pytest.fixture(autouse=True)
+def exported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a module that imports this, export each network once in a process: it takes most of a publication's time."""
+    monkeypatch.setattr(publishing, "export_network", _export_once)
+    monkeypatch.setattr(publishing, "differences", _differ_once)
 
 
 def make_candidate(folder: Path, dataset: Dataset, always: int, *, bias: float = 1) -> Made:

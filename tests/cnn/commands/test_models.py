@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from candidates import Made, edit, equal, flip_bit, hotdog, models, other  # noqa: F401  (fixtures)
+from candidates import Made, edit, equal, exported_once, flip_bit, hotdog, models, other  # noqa: F401  (fixtures)
 
 from cnn.__main__ import main
 from cnn.publication.champions import champion

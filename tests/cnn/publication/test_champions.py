@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from candidates import Made, equal, flip_bit, hotdog, models, other  # noqa: F401  (fixtures)
+from candidates import Made, equal, exported_once, flip_bit, hotdog, models, other  # noqa: F401  (fixtures)
 
 from cnn.publication.champions import champion, find_champion
 from cnn.publication.records import CHECKSUM, content_checksum, read_manifest

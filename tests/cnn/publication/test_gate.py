@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from candidates import Made, edit, equal, flip_bit, hotdog, make_candidate, models, other, photos  # noqa: F401  (fixtures)
+from candidates import Made, edit, equal, exported_once, flip_bit, hotdog, make_candidate, models, other, photos  # noqa: F401  (fixtures)
 from conftest import write_images
 from hypothesis import given
 from hypothesis import strategies as st
