@@ -39,6 +39,7 @@ settings.load_profile("any machine")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--network", action="store_true", help="run the tests that download from the internet")
     parser.addoption("--slow", action="store_true", help="run the tests that take ten seconds or more")
+    parser.addoption("--moments", type=int, default=1, help="how often each flow is killed (tests/faults)")
     parser.addoption("--long", action="store_true", help="run the tests that take a minute or more, too")
 
 

@@ -1,0 +1,160 @@
+"""Flows in processes that a test disturbs, and what they leave: compared with a run that nothing happened to."""
+
+import multiprocessing
+import os
+import re
+import runpy
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from prefect.client.orchestration import get_client
+
+from cnn.publication.champions import find_champion
+from cnn.publication.versions import can_answer
+from cnn.support.files import file_digest
+
+FLOWS = ("hotdog", "cifar", "score")
+#: The model that each flow publishes, or scores by.
+MODELS = {"hotdog": "food", "cifar": "small", "score": "food"}
+#: The files of a version that are the same from run to run: the others hold times, or the number of a layer's network.
+_SAME = re.compile(r"[a-z]+\.params|novelty\.npz|(predictions-.+|images)\.parquet|(metrics|classes)\.json")
+_FINISHED = re.compile(r"Task run '(.+)' - Finished in state (\w+)")
+_forks: Any = multiprocessing.get_context("forkserver")
+
+
+def _run(flow: str, arguments: list[str], log: Path) -> None:
+    """Run ``python flows/FLOW.py ARGUMENTS`` in the present process, with its output in ``log``."""
+    with log.open("a", encoding="utf-8") as output:
+        for stream in (1, 2):
+            os.dup2(output.fileno(), stream)
+    script = ROOT / "flows" / f"{flow}.py"
+    sys.argv = [str(script), *arguments]
+    runpy.run_path(str(script), run_name="__main__")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A flow with a store, models and a log of its own."""
+
+    flow: str
+    folder: Path
+    inputs: Path
+    changes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> list[str]:
+        """The flow's settings as flags."""
+        flags = {"store": self.folder / "store", "models": self.folder / "models", "name": MODELS[self.flow]}
+        data = {"data": self.inputs / "drawn", "promote": "always"}
+        flags |= {
+            "hotdog": data | {"weights": self.inputs / "weights.npz"},
+            "cifar": data | {"architectures": "lenet", "side": 16, "epochs": 3},
+            "score": {"input": self.inputs / "drawn", "output": self.scores, "shard-images": 3},
+        }[self.flow]
+        return [text for name, value in (flags | self.changes).items() for text in (f"--{name}", str(value))]
+
+    @property
+    def scores(self) -> Path:
+        return self.folder / "scores.parquet"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def start(self) -> ForkServerProcess:
+        """Start the flow's command; its output replaces that of the run before."""
+        self.folder.mkdir(exist_ok=True)
+        self.log.unlink(missing_ok=True)
+        process = _forks.Process(target=_run, args=(self.flow, self.arguments, self.log), daemon=True)
+        process.start()
+        return process
+
+    def run(self) -> dict[str, str]:
+        """Run the flow to a good end; the last state of each of its steps."""
+        process = self.start()
+        process.join()
+        assert process.exitcode == 0, self.log.read_text(encoding="utf-8")
+        return self.steps()
+
+    def steps(self) -> dict[str, str]:
+        """The steps that the last run has finished, in their order, each with the name of its state."""
+        return dict(_FINISHED.findall(self.log.read_text(encoding="utf-8") if self.log.exists() else ""))
+
+    def outcome(self) -> dict[str, str]:
+        """Digests of what was published and answers, or of the scores."""
+        if self.flow == "score":
+            return {"scores": file_digest(self.scores)}
+        version = find_champion(self.folder / "models", MODELS[self.flow])
+        files = [path for path in version.iterdir() if _SAME.fullmatch(path.name)]
+        return {"champion": version.name} | {path.name: file_digest(path) for path in sorted(files)}
+
+    def champion(self) -> str:
+        """The name of the champion, which is whole."""
+        version = find_champion(self.folder / "models", MODELS[self.flow])
+        assert can_answer(version), f"{version} cannot answer"
+        return version.name
+
+    def left_over(self) -> list[Path]:
+        """Temporary files and folders, wherever they are."""
+        return list(self.folder.rglob(".*.tmp"))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where flows are disturbed: inputs, models with a champion, and what an undisturbed run of each flow gives."""
+
+    folder: Path
+    outcomes: dict[str, dict[str, str]] = field(default_factory=dict)
+    steps: dict[str, list[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def place(self, flow: str, name: str, **changes: str) -> Place:
+        """A new place in which each model has a champion, and nothing is stored yet."""
+        folder = self.folder / name
+        shutil.copytree(self.folder / "before" / "models", folder / "models")
+        return Place(flow, folder, self.folder, changes)
+
+    def undisturbed(self, flow: str) -> dict[str, str]:
+        """What a run that nothing happens to gives; it is run once."""
+        if flow not in self.outcomes:
+            place = self.place(flow, f"undisturbed-{flow}")
+            begin = time.monotonic()
+            self.steps[flow] = list(place.run())
+            self.seconds[flow] = time.monotonic() - begin
+            self.outcomes[flow] = place.outcome()
+        return self.outcomes[flow]
+
+    def check(self, place: Place) -> None:
+        """The outcome is that of the run that nothing happened to, and nothing temporary is left."""
+        assert place.outcome() == self.undisturbed(place.flow)
+        assert place.champion() == ("v0001" if place.flow == "score" else "v0002")
+        assert not place.left_over()
+
+
+@pytest.fixture(scope="session")
+def bench(
+    prefect_server: None, drawn: Path, weights_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("bench")
+    for split, count in (("train", 4), ("validation", 2), ("test", 2)):
+        for label in ("hotdog", "not_hotdog"):
+            shutil.copytree(drawn / split / label, folder / "drawn" / split / label)
+            for image in sorted((folder / "drawn" / split / label).iterdir())[count:]:
+                image.unlink()
+    shutil.copyfile(weights_file, folder / "weights.npz")
+    with pytest.MonkeyPatch.context() as patch, get_client(sync_client=True) as client:
+        patch.setenv("PREFECT_API_URL", str(client.api_url))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])]))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        _forks.set_forkserver_preload(["preloaded", "disturbed"])
+        for flow in ("hotdog", "cifar"):
+            Place(flow, folder / "before", folder, {"seed": "1"}).run()
+        yield Bench(folder)
