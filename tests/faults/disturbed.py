@@ -5,6 +5,7 @@ import os
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -30,9 +31,9 @@ _FINISHED = re.compile(r"Task run '(.+)' - Finished in state (\w+)")
 _forks: Any = multiprocessing.get_context("forkserver")
 
 
-def _run(flow: str, arguments: list[str], log: Path) -> None:
+def _run(flow: str, arguments: list[str], log: str) -> None:
     """Run ``python flows/FLOW.py ARGUMENTS`` in the present process, with its output in ``log``."""
-    with log.open("a", encoding="utf-8") as output:
+    with Path(log).open("a", encoding="utf-8") as output:
         for stream in (1, 2):
             os.dup2(output.fileno(), stream)
     script = ROOT / "flows" / f"{flow}.py"
@@ -69,13 +70,20 @@ class Place:
     def log(self) -> Path:
         return self.folder / "log"
 
-    def start(self) -> ForkServerProcess:
-        """Start the flow's command; its output replaces that of the run before."""
+    def start(self, keep_log: bool = False) -> ForkServerProcess:
+        """Start the flow's command; its output replaces that of the run before, or follows it."""
         self.folder.mkdir(exist_ok=True)
-        self.log.unlink(missing_ok=True)
-        process = _forks.Process(target=_run, args=(self.flow, self.arguments, self.log), daemon=True)
+        if not keep_log:
+            self.log.unlink(missing_ok=True)
+        process = _forks.Process(target=_run, args=(self.flow, self.arguments, str(self.log)), daemon=True)
         process.start()
         return process
+
+    def start_afresh(self, **environment: str) -> "subprocess.Popen[bytes]":
+        """The same in a process that is not forked but started, with another environment."""
+        self.log.unlink(missing_ok=True)
+        code = f"import preloaded, disturbed; disturbed._run({self.flow!r}, {self.arguments}, {str(self.log)!r})"
+        return subprocess.Popen([sys.executable, "-c", code], env=os.environ | environment)
 
     def run(self) -> dict[str, str]:
         """Run the flow to a good end; the last state of each of its steps."""
@@ -152,7 +160,8 @@ def bench(
     shutil.copyfile(weights_file, folder / "weights.npz")
     with pytest.MonkeyPatch.context() as patch, get_client(sync_client=True) as client:
         patch.setenv("PREFECT_API_URL", str(client.api_url))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])]))
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "faults"))))
+        patch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(folder / "results"))
         patch.setenv("OMP_NUM_THREADS", "1")
         _forks.set_forkserver_preload(["preloaded", "disturbed"])
         for flow in ("hotdog", "cifar"):

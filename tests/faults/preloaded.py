@@ -5,26 +5,19 @@ small network ``lenet``.
 """
 
 import importlib
-import sys
-from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from PIL import Image
 from step_calls import STEPS, make_call
 
-import flows.cifar
-import flows.hotdog
-import flows.score  # noqa: F401
 from cnn.evaluation import comparison, report
 from cnn.networks.architectures import ARCHITECTURES, Architecture
 from cnn.support.backend import mx
 
-IMPORTED_LATE = (
-    "fastapi", "matplotlib.backends.backend_agg", "matplotlib.figure", "onnx", "onnxruntime",
-    "pyarrow.parquet", "scipy.optimize", "scipy.stats", "skimage.transform", "sklearn.linear_model", "sklearn.metrics",
+_IMPORTED_BY_RUNS = (
+    "fastapi", "flows.cifar", "flows.hotdog", "flows.score", "matplotlib.backends.backend_agg", "matplotlib.figure",
+    "onnx", "onnxruntime", "pyarrow.parquet", "scipy.optimize", "scipy.stats", "skimage.transform",
+    "sklearn.linear_model", "sklearn.metrics",
 )  # fmt: skip
 
 
@@ -39,7 +32,7 @@ for module in (report, comparison):
     module.save_figure = lambda figure, path, notes: Image.new("RGB", (1, 1)).save(path)  # type: ignore[attr-defined]
 mx.nd  # noqa: B018  (imports MXNet)
 ARCHITECTURES["lenet"] = Architecture(lenet, smallest_side=6)
-for name in IMPORTED_LATE:
+for name in _IMPORTED_BY_RUNS:
     importlib.import_module(name)
 for step in STEPS:
     make_call(step).key()
