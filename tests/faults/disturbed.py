@@ -27,7 +27,7 @@ FLOWS = ("hotdog", "cifar", "score")
 MODELS = {"hotdog": "food", "cifar": "small", "score": "food"}
 #: The files of a version that are the same from run to run: the others hold times, or the number of a layer's network.
 _SAME = re.compile(r"[a-z]+\.params|novelty\.npz|(predictions-.+|images)\.parquet|(metrics|classes)\.json")
-_FINISHED = re.compile(r"Task run '(.+)' - Finished in state (\w+)")
+_FINISHED = re.compile(r"Task run '(.+)' - Finished in state (Completed|Cached)")
 _forks: Any = multiprocessing.get_context("forkserver")
 
 
@@ -74,14 +74,14 @@ class Place:
         """Start the flow's command; its output replaces that of the run before, or follows it."""
         self.folder.mkdir(exist_ok=True)
         if not keep_log:
-            self.log.unlink(missing_ok=True)
+            self.log.write_text("", encoding="utf-8")
         process = _forks.Process(target=_run, args=(self.flow, self.arguments, str(self.log)), daemon=True)
         process.start()
         return process
 
     def start_afresh(self, **environment: str) -> "subprocess.Popen[bytes]":
         """The same in a process that is not forked but started, with another environment."""
-        self.log.unlink(missing_ok=True)
+        self.log.write_text("", encoding="utf-8")
         code = f"import preloaded, disturbed; disturbed._run({self.flow!r}, {self.arguments}, {str(self.log)!r})"
         return subprocess.Popen([sys.executable, "-c", code], env=os.environ | environment)
 
@@ -94,7 +94,7 @@ class Place:
 
     def steps(self) -> dict[str, str]:
         """The steps that the last run has finished, in their order, each with the name of its state."""
-        return dict(_FINISHED.findall(self.log.read_text(encoding="utf-8") if self.log.exists() else ""))
+        return dict(_FINISHED.findall(self.log.read_text(encoding="utf-8")))
 
     def outcome(self) -> dict[str, str]:
         """Digests of what was published and answers, or of the scores."""

@@ -28,7 +28,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_store_is_mended(damage: str, flow: str, bench: Bench) -> None:
@@ -45,7 +45,7 @@ def test_damaged_store_is_mended(damage: str, flow: str, bench: Bench) -> None:
         assert len(worked) <= 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_records_of_prefect_make_steps_run_again(damage: str, bench: Bench) -> None:
     bench.undisturbed("cifar")
@@ -58,7 +58,7 @@ def test_damaged_records_of_prefect_make_steps_run_again(damage: str, bench: Ben
     bench.check(place)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_deleted_store_is_made_again(bench: Bench) -> None:
     bench.undisturbed("hotdog")
     place = bench.place("hotdog", "no-store")

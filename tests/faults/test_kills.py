@@ -13,7 +13,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flow", FLOWS)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)], ids=["SIGKILL", "SIGTERM"]
+)
 def test_killed_run_loses_nothing(number: signal.Signals, flow: str, index: int, bench: Bench) -> None:
     bench.undisturbed(flow)
     place = bench.place(flow, f"{flow}-{number.name}-{index}")

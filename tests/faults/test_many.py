@@ -6,7 +6,7 @@ import pytest
 from disturbed import FLOWS, Bench, bench  # noqa: F401  (a fixture)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("count", [2, 4])
 def test_runs_at_once_end_as_one(count: int, flow: str, bench: Bench) -> None:

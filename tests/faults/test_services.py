@@ -118,7 +118,7 @@ def test_postgres_stopped_and_started_in_mid_run(bench: Bench, tmp_path: Path, p
         check_next_run(bench, place, run, service.api)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_clock_set_back_a_day_in_mid_run(bench: Bench, tmp_path: Path) -> None:
     libraries = list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     if not libraries:
