@@ -16,13 +16,15 @@ def address_space(pid: int) -> int:
 
 @pytest.mark.long
 @pytest.mark.parametrize("flow", FLOWS)
-@pytest.mark.parametrize("more", [0, 20, 60, 150, 400])
+@pytest.mark.parametrize("more", [20, 60, 150, 400])
 def test_run_out_of_memory_loses_nothing(more: int, flow: str, bench: Bench) -> None:
     bench.undisturbed(flow)
     place = bench.place(flow, f"{flow}-memory-{more}")
     process = place.start()
     limit = address_space(process.pid) + more * 1_000_000
     resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
+    process.join(120)
+    process.kill()  # where not even a thread can be started, Python waits for it for ever
     process.join()
     sentence = "There is not enough memory" in place.log.read_text(encoding="utf-8")
     print(f"\n{place.folder.name}: exit {process.exitcode}, sentence: {sentence}, after {list(place.steps())}")

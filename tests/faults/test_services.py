@@ -126,8 +126,8 @@ def test_clock_set_back_a_day_in_mid_run(bench: Bench, tmp_path: Path) -> None:
     bench.undisturbed("cifar")
     place, clock = bench.place("cifar", "clock"), tmp_path / "clock"
     clock.write_text("+0")
-    faked = {"LD_PRELOAD": str(libraries[0]), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
-    run = place.start_afresh(**faked)
+    faked = {"LD_PRELOAD": str(libraries[0]), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1"}
+    run = place.start_afresh(**faked, FAKETIME_DONT_FAKE_MONOTONIC="1")
     eventually(lambda: place.steps() or run.poll() is not None)
     clock.write_text("-1d")
     assert run.wait(300) == 0, place.log.read_text(encoding="utf-8")
