@@ -8,7 +8,7 @@ import pytest
 from candidates import flip_bit
 from disturbed import FLOWS, Bench, bench  # noqa: F401  (a fixture)
 
-DAMAGES: dict[str, Callable[[Path], None]] = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "truncated": lambda file: file.write_bytes(file.read_bytes()[:-1]),
     "emptied": lambda file: file.write_bytes(b""),
     "altered": flip_bit,
@@ -49,10 +49,11 @@ def test_damaged_store_is_mended(damage: str, flow: str, bench: Bench) -> None:
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_records_of_prefect_make_steps_run_again(damage: str, bench: Bench) -> None:
     bench.undisturbed("cifar")
-    before = set((bench.folder / "results").iterdir())
+    results = bench.folder.parent / "results"
+    before = set(results.iterdir())
     place = bench.place("cifar", f"records-{damage}")
     place.run()
-    for record in set((bench.folder / "results").iterdir()) - before:
+    for record in set(results.iterdir()) - before:
         DAMAGES[damage](record)
     place.run()
     bench.check(place)

@@ -21,6 +21,7 @@ def test_run_out_of_memory_loses_nothing(more: int, flow: str, bench: Bench) -> 
     bench.undisturbed(flow)
     place = bench.place(flow, f"{flow}-memory-{more}")
     process = place.start()
+    assert process.pid
     limit = address_space(process.pid) + more * 1_000_000
     resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
     process.join(120)

@@ -8,14 +8,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, write_images
 from prefect.client.orchestration import get_client
 
 from cnn.publication.champions import find_champion
@@ -31,7 +31,7 @@ _FINISHED = re.compile(r"Task run '(.+)' - Finished in state (Completed|Cached)"
 _forks: Any = multiprocessing.get_context("forkserver")
 
 
-def _run(flow: str, arguments: list[str], log: str) -> None:
+def run_command(flow: str, arguments: list[str], log: str) -> None:
     """Run ``python flows/FLOW.py ARGUMENTS`` in the present process, with its output in ``log``."""
     with Path(log).open("a", encoding="utf-8") as output:
         for stream in (1, 2):
@@ -47,18 +47,19 @@ class Place:
 
     flow: str
     folder: Path
-    inputs: Path
+    bench: "Bench"
     changes: dict[str, str] = field(default_factory=dict)
 
     @property
     def arguments(self) -> list[str]:
         """The flow's settings as flags."""
         flags = {"store": self.folder / "store", "models": self.folder / "models", "name": MODELS[self.flow]}
-        data = {"data": self.inputs / "drawn", "promote": "always"}
+        inputs = self.bench.folder
+        data = {"data": inputs / "drawn", "promote": "always"}
         flags |= {
-            "hotdog": data | {"weights": self.inputs / "weights.npz"},
+            "hotdog": data | {"weights": inputs / "weights.npz"},
             "cifar": data | {"architectures": "lenet", "side": 16, "epochs": 3},
-            "score": {"input": self.inputs / "drawn", "output": self.scores, "shard-images": 3},
+            "score": {"input": inputs / "drawn", "output": self.scores, "shard-images": 3},
         }[self.flow]
         return [text for name, value in (flags | self.changes).items() for text in (f"--{name}", str(value))]
 
@@ -75,15 +76,15 @@ class Place:
         self.folder.mkdir(exist_ok=True)
         if not keep_log:
             self.log.write_text("", encoding="utf-8")
-        process = _forks.Process(target=_run, args=(self.flow, self.arguments, str(self.log)), daemon=True)
+        process = _forks.Process(target=run_command, args=(self.flow, self.arguments, str(self.log)), daemon=True)
         process.start()
         return process
 
     def start_afresh(self, **environment: str) -> "subprocess.Popen[bytes]":
         """The same in a process that is not forked but started, with another environment."""
         self.log.write_text("", encoding="utf-8")
-        code = f"import preloaded, disturbed; disturbed._run({self.flow!r}, {self.arguments}, {str(self.log)!r})"
-        return subprocess.Popen([sys.executable, "-c", code], env=os.environ | environment)
+        code = f"import preloaded, disturbed; disturbed.run_command({self.flow!r}, {self.arguments}, {str(self.log)!r})"
+        return subprocess.Popen([sys.executable, "-c", code], env=os.environ | self.bench.environment | environment)
 
     def run(self) -> dict[str, str]:
         """Run the flow to a good end; the last state of each of its steps."""
@@ -120,6 +121,7 @@ class Bench:
     """Where flows are disturbed: inputs, models with a champion, and what an undisturbed run of each flow gives."""
 
     folder: Path
+    environment: dict[str, str]
     outcomes: dict[str, dict[str, str]] = field(default_factory=dict)
     steps: dict[str, list[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -128,7 +130,7 @@ class Bench:
         """A new place in which each model has a champion, and nothing is stored yet."""
         folder = self.folder / name
         shutil.copytree(self.folder / "before" / "models", folder / "models")
-        return Place(flow, folder, self.folder, changes)
+        return Place(flow, folder, self, changes)
 
     def undisturbed(self, flow: str) -> dict[str, str]:
         """What a run that nothing happens to gives; it is run once."""
@@ -148,22 +150,24 @@ class Bench:
 
 
 @pytest.fixture(scope="session")
-def bench(
-    prefect_server: None, drawn: Path, weights_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
+def bench(prefect_server: None, weights_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("bench")
-    for split, count in (("train", 4), ("validation", 2), ("test", 2)):
-        for label in ("hotdog", "not_hotdog"):
-            shutil.copytree(drawn / split / label, folder / "drawn" / split / label)
-            for image in sorted((folder / "drawn" / split / label).iterdir())[count:]:
-                image.unlink()
+    for split, count, first in (("train", 4, 0), ("validation", 2, 100), ("test", 2, 200)):
+        write_images(folder / "drawn" / split, count, first)
     shutil.copyfile(weights_file, folder / "weights.npz")
-    with pytest.MonkeyPatch.context() as patch, get_client(sync_client=True) as client:
-        patch.setenv("PREFECT_API_URL", str(client.api_url))
-        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "faults"))))
-        patch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(folder / "results"))
-        patch.setenv("OMP_NUM_THREADS", "1")
+    with get_client(sync_client=True) as client:
+        environment = {
+            "PREFECT_API_URL": str(client.api_url),
+            "PREFECT_LOCAL_STORAGE_PATH": str(folder.parent / "results"),
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests"))),
+            "OMP_NUM_THREADS": "1",
+        }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
         _forks.set_forkserver_preload(["preloaded", "disturbed"])
-        for flow in ("hotdog", "cifar"):
-            Place(flow, folder / "before", folder, {"seed": "1"}).run()
-        yield Bench(folder)
+        forkserver.ensure_running()
+    made = Bench(folder, environment)
+    for flow in ("hotdog", "cifar"):
+        Place(flow, folder / "before", made, {"seed": "1"}).run()
+    return made
