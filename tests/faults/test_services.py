@@ -9,12 +9,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from disturbed import Bench, Place, bench  # noqa: F401  (a fixture)
+from disturbed import MODELS, Bench, Place, bench  # noqa: F401  (a fixture)
 from retraining import eventually, process
+
+from cnn.publication.records import read_manifest
 
 
 def free_port() -> int:
@@ -27,7 +30,7 @@ class Service:
     """A Prefect server with a database of its own that can be stopped and started."""
 
     def __init__(self, folder: Path, database: str = "") -> None:
-        self.folder, self.port, self.running = folder, free_port(), None
+        self.folder, self.port = folder, free_port()
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
             "PREFECT_HOME": str(folder / "prefect"),
@@ -49,9 +52,9 @@ class Service:
             yield
 
 
-def start_and_wait_for_a_step(place: Place, api: str) -> "subprocess.Popen[bytes]":
+def start_and_wait_for_a_step(place: Place, **environment: str) -> "subprocess.Popen[bytes]":
     """A run that has finished its first step."""
-    run = place.start_afresh(PREFECT_API_URL=api)
+    run = place.start_afresh(**environment)
     eventually(lambda: place.steps() or run.poll() is not None)
     assert place.steps()
     return run
@@ -70,7 +73,7 @@ def test_server_stopped_and_started_in_mid_run(bench: Bench, tmp_path: Path) -> 
     bench.undisturbed("cifar")
     place, service = bench.place("cifar", "server-stopped"), Service(tmp_path)
     with service.started():
-        run = start_and_wait_for_a_step(place, service.api)
+        run = start_and_wait_for_a_step(place, PREFECT_API_URL=service.api)
     with service.started():
         check_next_run(bench, place, run, service.api)
 
@@ -110,7 +113,7 @@ def test_postgres_stopped_and_started_in_mid_run(bench: Bench, tmp_path: Path, p
     bench.undisturbed("cifar")
     place, service = bench.place("cifar", "postgres-stopped"), Service(tmp_path, postgres("start"))
     with service.started():
-        run = start_and_wait_for_a_step(place, service.api)
+        run = start_and_wait_for_a_step(place, PREFECT_API_URL=service.api)
         postgres("stop")
         time.sleep(5)
         postgres("start")
@@ -127,10 +130,11 @@ def test_clock_set_back_a_day_in_mid_run(bench: Bench, tmp_path: Path) -> None:
     place, clock = bench.place("cifar", "clock"), tmp_path / "clock"
     clock.write_text("+0")
     faked = {"LD_PRELOAD": str(libraries[0]), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1"}
-    run = place.start_afresh(**faked, FAKETIME_DONT_FAKE_MONOTONIC="1")
-    eventually(lambda: place.steps() or run.poll() is not None)
+    run = start_and_wait_for_a_step(place, **faked, FAKETIME_DONT_FAKE_MONOTONIC="1")
     clock.write_text("-1d")
     assert run.wait(300) == 0, place.log.read_text(encoding="utf-8")
     bench.check(place)
+    version = read_manifest(place.folder / "models" / MODELS["cifar"] / "v0002")
+    assert datetime.fromisoformat(version["created"]) < datetime.now(UTC) - timedelta(hours=23)
     place.run()
     bench.check(place)
