@@ -1,49 +1,107 @@
-"""Peak memory and disk of the whole hotdog flow at growing numbers of drawn images.
+"""Peak memory and disk of each step of the hotdog flow at growing numbers of drawn images, and a second run of them.
 
-    python benchmarks/memory.py [--counts 2000 20000]
+    python benchmarks/memory.py [--counts 2000 20000 100000]
 
-Each size runs in a process of its own, from a zip to a published version, from random features and
-seed 0. The peak is that of the largest process so far. --quick: 40 images; the figures mean
-nothing.
+Each size runs in a process of its own, from a folder of images of 64 px to a published version, from
+random features and seed 0; then the same command runs again, and nothing has changed. Without the start
+of Python and of Prefect. A step's peak is the process's while it ran: Linux resets it where 5 is written
+to clear_refs. --quick: 48 images; the figures mean nothing.
 """
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from PIL import Image
+
 from benchmarks.harness import describe_conditions, parse, working_folder
-from cnn.data.sample import write_sample
+from cnn.data.sample import CLASSES, SIZE, draw
 from cnn.support.commandline import run
 from cnn.support.files import folder_size
+
+_TILE = 64  # px: 16 of a drawing
+#: As Prefect logs it.
+_BEGINS, _ENDS = "Beginning flow run", re.compile(r"(?:Task run '(.*)'|Flow run) .*- Finished in state (\w+)")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the flow at each size, the smallest first."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--counts", type=int, nargs="+", default=[2000, 20000])
-    parser.add_argument("--views", type=int, default=2)
-    options = parse(parser, arguments, counts=[40])
+    parser.add_argument("--counts", type=int, nargs="+", default=[2000, 20000, 100000])
+    options = parse(parser, arguments, counts=[48])
     print(describe_conditions(1, [0]))
-    print(f"{'images':>9}{'minutes':>9}{'peak memory, GiB':>18}{'features, GB':>14}{'store, GB':>11}", flush=True)
     for count in sorted(options.counts):
         with working_folder(options) as folder:
-            data, store = folder / "drawn.zip", folder / "store"
-            write_sample(data, seed=0, count=count)
-            begin = time.monotonic()
-            command = [sys.executable, str(ROOT / "flows" / "hotdog.py"), "--weights", "random"]
-            command += ["--data", str(data), "--store", str(store), "--models", str(folder / "models")]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            minutes = (time.monotonic() - begin) / 60
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-            features, whole = (folder_size(path) / 1e9 for path in (store / "features", store))
-            print(f"{count:>9,}{minutes:>9.1f}{peak:>18.2f}{features:>14.2f}{whole:>11.2f}", flush=True)
+            write_images(folder / "drawn", count)
+            print(f"\n| {count:,} images | seconds | peak memory, MiB | written, bytes an image |\n|---|---|---|---|")
+            for which in ("first", "second"):
+                for step, seconds, peak, size in run_flow(folder):
+                    print(f"| {which} run, {step} | {seconds:.1f} | {peak} | {size / count:,.0f} |", flush=True)
+
+
+def write_images(folder: Path, count: int) -> None:
+    """Write so many images of 64 px, cut out of drawn ones, half of them of each class."""
+    side, each = SIZE // _TILE, count // len(CLASSES)
+    for label in CLASSES:
+        (folder / label).mkdir(parents=True)
+        for number in range(each):
+            drawing, tile = divmod(number, side**2)
+            if tile == 0:
+                tiles = draw(label, 0, drawing).reshape(side, _TILE, side, _TILE, 3).swapaxes(1, 2)
+            image = tiles.reshape(-1, _TILE, _TILE, 3)[tile]
+            Image.fromarray(image).save(folder / label / f"{number:06}.jpg", quality=90)
+
+
+def run_flow(folder: Path) -> Iterator[tuple[str, float, int, int]]:
+    """Run the flow; of each of its steps, and of the whole: the name, seconds, peak memory in MiB, bytes it wrote."""
+    places = [folder / "store", folder / "models"]
+    command = [
+        sys.executable,
+        str(ROOT / "flows" / "hotdog.py"),
+        "--weights",
+        "random",
+        "--data",
+        str(folder / "drawn"),
+    ]
+    command += ["--store", str(places[0]), "--models", str(places[1]), "--name", "drawn"]
+    begin = last = highest = 0.0
+    first = size = written(places)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if _BEGINS in line:
+                begin = last = time.monotonic()
+            if ended := _ENDS.search(line):
+                highest, now, before = max(highest, peak := peak_memory(process.pid)), time.monotonic(), size
+                size = written(places)
+                if ended[1]:
+                    yield f"{ended[1]}: {ended[2]}", now - last, peak, size - before
+                last = time.monotonic()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    yield "all steps", last - begin, int(highest), size - first
+
+
+def written(places: Sequence[Path]) -> int:
+    """Bytes in these folders, of those that are there."""
+    return sum(folder_size(place) for place in places if place.exists())
+
+
+def peak_memory(process: int) -> int:
+    """MiB that a process had at most since this was last asked; 0 if it has ended."""
+    with suppress(OSError):
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+        Path(f"/proc/{process}/clear_refs").write_text("5", encoding="utf-8")
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) >> 10
+    return 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in flows/ only
 
 from cnn.evaluation.comparison import Comparison
+from cnn.publication.model_card import summary
+from cnn.publication.records import MANIFEST_FILE
 from cnn.support.backend import choose_devices
+from cnn.training.workers import together
 from flows import outcomes, runs
 from flows.commandline import run_flow
 from flows.settings import CifarSettings
@@ -33,11 +36,11 @@ def cifar(settings: CifarSettings) -> runs.End:
     if outcome := outcomes.too_few_new(dataset, published, settings.min_new):
         return runs.end(outcome, dataset)
     pixels = preparing.pack_pixels_of_each(stages, dataset, store)
-    checkpoints, failures = training.train_architectures(stages, pixels, dataset, seed=seed, **where)
-    reports = {
-        architecture: evaluating.evaluate(architecture, checkpoint=trained, dataset=dataset, positive=None, **where)
-        for architecture, trained in checkpoints.items()
-    }
+    with together() as workers:
+        checkpoints, failures = training.train_architectures(stages, pixels, dataset, seed=seed, **where)
+    if not workers.leads:
+        return runs.end_following(checkpoints)
+    reports = evaluating.evaluate_each(checkpoints, dataset, **where)
     comparison = evaluating.compare(checkpoints=checkpoints, reports=reports, dataset=dataset, store=store)
     best = Comparison.open(comparison.path).best
     version = publishing.publish(
@@ -56,5 +59,10 @@ def cifar(settings: CifarSettings) -> runs.End:
     return runs.end(outcomes.of_version(version, published), dataset)
 
 
+def _describe(result: Path) -> str:
+    """What a run prints at its end, of a version, or of a checkpoint where another machine's run publishes."""
+    return summary(result) if (result / MANIFEST_FILE).exists() else f"Trained; worker 0 publishes: {result}"
+
+
 if __name__ == "__main__":
-    run_flow(CifarSettings, cifar)
+    run_flow(CifarSettings, cifar, _describe)

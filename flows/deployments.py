@@ -1,5 +1,6 @@
-"""What deploying sets up on Prefect's server besides the deployments of ``prefect.yaml``, which calls this."""
+"""The project's own steps in ``prefect.yaml``: what deploying sets up on Prefect's server, and secrets for a run."""
 
+import os
 from datetime import timedelta
 
 from prefect.client.orchestration import get_client
@@ -13,6 +14,15 @@ from tasks.gpus import LIMIT
 LOST_RUNS = "mark lost runs as crashed"
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _NEWS = "{{ flow_run.name }}: crashed. Nothing was heard of it for a while: its machine or its network was lost."
+
+
+def set_environment(**variables: str) -> None:
+    """Set environment variables of a run before its flow is loaded.
+
+    As a step under ``pull`` it gets what Prefect's blocks hold when the run starts; in ``env`` of ``job_variables``,
+    ``prefect deploy`` would store their secrets on the server as plain text.
+    """
+    os.environ.update(variables)
 
 
 def limit_gpus(gpus: int) -> None:
@@ -56,7 +66,7 @@ def watch_for_lost_runs(silent_seconds: int, notify: str | None = None) -> None:
             actions=actions,
         )
         present = client.read_automations_by_name(LOST_RUNS)
-        if present:
-            client.update_automation(present[0].id, automation)
-        else:
+        if not present:
             client.create_automation(automation)
+        elif present[0].model_dump(exclude={"id"}) != automation.model_dump():  # an update forgets whom it waits for
+            client.update_automation(present[0].id, automation)

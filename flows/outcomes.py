@@ -21,6 +21,7 @@ class Ending(StrEnum):
     TOO_FEW_NEW = "Too few new images"
     SKIPPED = "Skipped"
     SCORED = "Scored"
+    FOLLOWED = "Followed"
 
     @property
     def published(self) -> bool:

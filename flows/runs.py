@@ -28,6 +28,8 @@ from flows import notifications, server
 from flows.outcomes import Ending, Outcome
 from flows.pages import show_failure, show_outcome, show_scores
 from flows.settings import MIRROR, FlowSettings, TrainingSettings, model_name
+from tasks.caching import share_results
+from tasks.runners import running_on
 from tasks.steps import measured
 
 Settings = TypeVar("Settings", bound=FlowSettings)
@@ -76,7 +78,8 @@ def flow(settings: type[Settings]) -> Callable[[Steps[Settings]], Flow[..., Any]
                 return state
             try:
                 validated = _validated(settings, parameters)
-                with remembered_digests(validated.store / "digests.json"), measured():
+                share_results(validated.store)
+                with remembered_digests(validated.store / "digests.json"), measured(), running_on(validated.runner):
                     return steps(validated)
             except UserError as error:
                 show_failure(error, _page_name(parameters))
@@ -187,6 +190,12 @@ def end(outcome: Outcome, dataset: Reference) -> State[Reference]:
     """A flow's last state, after its page was shown; the flow's caller gets a reference to the version."""
     show_outcome(outcome, Dataset.open(dataset.path))
     return Completed(name=outcome.ending, message=outcome.message, data=Reference.to(outcome.version))
+
+
+def end_following(checkpoints: dict[str, Reference]) -> State[Reference]:
+    """As `end`, of a run that trained for another machine's; the flow's caller gets a reference to a checkpoint."""
+    message = f"Trained {', '.join(checkpoints)} together with worker 0, which publishes."
+    return Completed(name=Ending.FOLLOWED, message=message, data=next(iter(checkpoints.values())))
 
 
 def end_scoring(scores: Reference) -> State[Reference]:

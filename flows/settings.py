@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from cnn.data.catalog import DATASETS
 from cnn.data.corrections import read_labels
@@ -17,16 +17,23 @@ from cnn.publication.gate import MARGIN, Promotion
 from cnn.serving.scoring import require_replaceable
 from cnn.support.backend import choose_devices
 from cnn.support.errors import UserError
-from cnn.support.files import require_writable
-from cnn.support.places import LONGEST_NAME, GivenPath, NameOrPath
+from cnn.support.places import LONGEST_NAME, GivenPath, GivenPlace, NameOrPath
+from cnn.support.remote import address_of, require_writable
 from cnn.support.validation import describe_validation
 from cnn.training.hyperparameters import FromScratch, HeadStage, Recipe, Stage
 from cnn.training.recipes import RecipeName, cifar_recipe, hotdog_recipe
 from flows.outcomes import News
 from tasks.fetching import check_weights
+from tasks.runners import require_runner
 
 MIRROR = "HOTDOG_MIRROR"
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)]
+
+
+def _runner(name: str) -> str:
+    if not re.fullmatch(r"threads|dask(:\S+)?", name):
+        raise ValueError("expected threads, dask, or dask:ADDRESS, such as dask:tcp://10.0.0.1:8786")
+    return name
 
 
 class FlowSettings(BaseModel):
@@ -34,11 +41,16 @@ class FlowSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    store: GivenPath = Field(
-        Path(".cache"), description="folder for downloads, prepared data, features, checkpoints and scores"
+    store: GivenPlace = Field(
+        Path(".cache"), description="folder or s3:// for downloads, prepared data, features, checkpoints and scores"
     )
-    models: GivenPath = Field(Path("artifacts"), description="folder for published model versions")
+    models: GivenPlace = Field(Path("artifacts"), description="folder or s3:// for published model versions")
     name: ModelName | None = Field(None, description="name of the model; default: from the data")
+    runner: Annotated[str, AfterValidator(_runner)] = Field(
+        "threads",
+        description="what prepares, embeds and scores: threads; dask, a process on each core; or dask:ADDRESS, a "
+        "cluster with that scheduler",
+    )
     notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
         None, description="Prefect notification block TYPE/NAME that gets a message when a run ends"
     )
@@ -54,6 +66,7 @@ class FlowSettings(BaseModel):
             UserError: names the setting and what to do.
         """
         require_writable(self.store, "store")
+        require_runner(self.runner)
 
 
 class _Training(BaseModel):
@@ -118,7 +131,7 @@ class HotdogSettings(TrainingSettings):
 
     data: NameOrPath = Field(
         "auto",
-        description="hotdog, hotdog-records, sample (drawn images), auto (hotdog, or else sample), or a path: "
+        description="hotdog, hotdog-records, sample (drawn images), auto (hotdog, or else sample), or a path or s3://: "
         "a folder of class folders, a zip of one, a folder with two .rec files, or Parquet",
     )
     backbone: Annotated[BackboneName, Field(json_schema_extra={"enum": list(BACKBONES)})] = Field(
@@ -196,9 +209,9 @@ class CifarSettings(TrainingSettings):
 class _Scoring(BaseModel):
     """What is scored, to where."""
 
-    input: GivenPath = Field(
+    input: GivenPlace = Field(
         description="folder of images, .zip, .parquet (column image: struct<bytes, path>), or a text file with a path "
-        "in each line"
+        "in each line; or s3:// of one"
     )
     output: GivenPath = Field(description="Parquet file to write; scores of an earlier run are replaced")
     shard_images: int = Field(
@@ -215,7 +228,7 @@ class ScoreSettings(FlowSettings, _Scoring):
 
     def check(self) -> None:
         """Refuse also an input that is not there, and an output that cannot be written or is something else."""
-        if not self.input.exists():
+        if not (self.input.exists() or address_of(self.input)):
             raise UserError(f"input {self.input}: there is no such file or folder; check the path.")
         require_provider(self.provider)
         find_champion(self.models, self.name)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect.cache_policies import CachePolicy
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.filesystems import LocalFileSystem
 from pydantic import BaseModel
 
 from cnn.data.images import Preprocessing
@@ -24,6 +25,7 @@ from cnn.support.backend import Devices
 from cnn.support.files import text_digest
 from cnn.support.fingerprint import PROJECT, fingerprint_function
 from cnn.support.references import Reference
+from cnn.support.remote import address_of, refresh, share
 from cnn.support.store import keyed_folder
 from tasks.gpus import Placement
 
@@ -39,6 +41,8 @@ def identity(value: Any) -> str:
     """
     if isinstance(value, dict):
         return text_digest(*(part for name in value for part in (name, identity(value[name]))))
+    if isinstance(value, list):
+        return text_digest(*map(identity, value))
     if isinstance(value, Reference):
         return value.digest
     if isinstance(value, NetworkConfig):
@@ -48,7 +52,9 @@ def identity(value: Any) -> str:
         return str(value)  # their kind and number: not which
     if isinstance(value, BaseModel):
         return value.model_dump_json()
-    if isinstance(value, str | int | float | Path | Preprocessing | None):
+    if isinstance(value, Path):
+        return repr(address_of(value) or value)
+    if isinstance(value, str | int | float | Preprocessing | None):
         return repr(value)
     raise TypeError(f"{value!r}: expected an input that a cache key can be made of, found {type(value).__name__}")
 
@@ -128,6 +134,30 @@ class WhileIntact(CachePolicy):
                 assert store.result_storage
                 store.result_storage.write_path(key, b"", _sync=True)  # type: ignore  # unreadable: it counts as missing
         return key
+
+
+class SharedResults(LocalFileSystem):
+    """What steps came to, kept beside a store that has an address: another machine finds it there."""
+
+    _block_type_name = "Shared results"
+
+    def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
+        """A result, as it is there now; raises a ValueError if there is none."""
+        refresh(self._resolve_path(path))
+        return super().read_path(path, _sync=True)  # type: ignore[call-arg, return-value]
+
+    def write_path(self, path: str, content: bytes, _sync: bool = True) -> str:  # type: ignore[override]
+        """Keep a result."""
+        written = super().write_path(path, content, _sync=True)  # type: ignore[call-arg]
+        share(self._resolve_path(path))
+        return written  # type: ignore[return-value]
+
+
+def share_results(store: Path) -> None:
+    """Keep the results of the present flow run's steps in ``store``, if that has an address."""
+    context = FlowRunContext.get()
+    if context and address_of(store):
+        context.result_store.result_storage = SharedResults(basepath=str(store / "results"))
 
 
 def bind(function: Callable[..., Any], *arguments: Any, **named: Any) -> dict[str, Any]:

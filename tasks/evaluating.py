@@ -39,6 +39,16 @@ def evaluate(
     return Reference.to(folder)
 
 
+def evaluate_each(
+    checkpoints: dict[str, Reference], dataset: Reference, *, devices: Devices, store: Path
+) -> dict[str, Reference]:
+    """The report of each architecture."""
+    return {
+        name: evaluate(name, checkpoint=trained, dataset=dataset, positive=None, devices=devices, store=store)
+        for name, trained in checkpoints.items()
+    }
+
+
 @step("compare architectures")
 def compare(
     *, checkpoints: dict[str, Reference], reports: dict[str, Reference], dataset: Reference, store: Path

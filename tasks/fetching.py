@@ -2,17 +2,22 @@
 
 import logging
 from pathlib import Path
+from typing import Self
 
 from cnn.data.catalog import DATASETS, WEIGHTS
 from cnn.data.downloads import available, best_weights, fetch
+from cnn.data.remote_images import objects_at, synchronise
 from cnn.data.sample import write_sample
 from cnn.data.sources import open_source
 from cnn.networks.architectures import NetworkConfig, pretrained_network
 from cnn.networks.initializers import random_parameters
 from cnn.networks.weights import read_weights
-from cnn.support.errors import UserError
+from cnn.support.errors import TransientError, UserError
+from cnn.support.files import text_digest
 from cnn.support.listing import mark_as_cache
+from cnn.support.objects import is_address
 from cnn.support.references import Reference
+from cnn.support.remote import address_of
 from cnn.support.store import DOWNLOADS
 from cnn.training.checkpoints import save_parameters
 from tasks.steps import step
@@ -84,7 +89,7 @@ def check_weights(weights: str, backbone: str) -> None:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return path if is_address(path) else str(Path(path).expanduser().absolute())
 
 
 def fetch_data(data: str, *, seed: int, store: Path, mirror: str | None) -> Reference:
@@ -93,7 +98,18 @@ def fetch_data(data: str, *, seed: int, store: Path, mirror: str | None) -> Refe
         return draw_sample(seed, store)
     if data in DATASETS:
         return download_data(data, store, mirror)
+    if is_address(data):
+        return Objects.at(data, store)
     return open_data(Path(data))
+
+
+def fetch_input(path: Path, store: Path) -> Path:
+    """Where the images that are scored are on this machine."""
+    if (address := address_of(path)) is None:
+        return path.absolute()
+    images = Objects.at(address, store)
+    images.fetch()
+    return images.path
 
 
 def fetch_weights(weights: str, backbone: str, *, seed: int, store: Path, mirror: str | None) -> Reference:
@@ -103,6 +119,38 @@ def fetch_weights(weights: str, backbone: str, *, seed: int, store: Path, mirror
     if weights in _NAMED:
         return download_weights(weights, backbone, store, mirror)
     return open_weights(Path(weights), pretrained_network(backbone))
+
+
+class Objects(Reference):
+    """Images in object storage, of which `path` is the copy on this machine: listed now, downloaded when needed.
+
+    Attributes:
+        address: where they are.
+    """
+
+    address: str
+
+    @classmethod
+    def at(cls, address: str, store: Path) -> Self:
+        """The images at an address as they are now; their copy is in ``store``."""
+        listing = _listing_digest(address)
+        path = _downloads(store, "objects") / text_digest(address)[:16] / address.rstrip("/").rpartition("/")[2]
+        return cls(path=path, digest=listing, checksum=listing, address=address)
+
+    def fetch(self) -> None:
+        """Have them here.
+
+        Raises:
+            TransientError: they have changed since they were listed.
+        """
+        synchronise(self.address, self.path)
+        if _listing_digest(self.address) != self.digest:
+            raise TransientError(f"{self.address}: its objects have changed meanwhile; run the same command again.")
+
+
+def _listing_digest(address: str) -> str:
+    """Names, sizes and ETags of the objects at an address, as a digest."""
+    return text_digest(*(part for name, found in objects_at(address).items() for part in (name, *found[:2])))
 
 
 @step("draw sample")

@@ -1,30 +1,45 @@
 """Prepare what training reads: a dataset, and of it features, records or pixels."""
 
+from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
+from cnn.data.preparation import Span, read_shard, shards
 from cnn.data.preparation import prepare as prepare_dataset
+from cnn.data.sources import open_source
 from cnn.evaluation.calibration import require_threshold
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import Devices
 from cnn.support.files import text_digest
-from cnn.support.references import Reference
+from cnn.support.references import Reference, SharedPath
+from cnn.support.remote import fetch
+from cnn.support.store import remove
 from cnn.training.checkpoints import pretrained
-from cnn.training.features import FeatureStore, learning_splits
+from cnn.training.features import Embedder, FeatureStore, Rows, embed_shards, learning_splits, missing
 from cnn.training.features import embed as embed_images
 from cnn.training.hyperparameters import FromScratch, HeadStage, Stage
 from cnn.training.metrics import positive_class
 from cnn.training.pixels import pack_pixels as pack_dataset_pixels
 from cnn.training.records import pack_records as pack_dataset_records
 from tasks.caching import own_folder
+from tasks.runners import run_shards
 from tasks.steps import step
+
+
+class Prepared(Reference):
+    """A prepared dataset, which is read from where it is."""
+
+    def fetch(self) -> None:
+        """Have nothing here that differs from what was shared."""
+        fetch(self.path, lazily=True)
 
 
 class Features(Reference):
     """Features of some splits of a dataset, in a folder that holds those of other datasets, too: it has no checksum."""
 
-    dataset: Path
+    dataset: SharedPath
     splits: tuple[str, ...]
 
     def is_intact(self) -> bool:
@@ -35,14 +50,47 @@ class Features(Reference):
         except Exception:  # whatever a damaged file causes
             return False
 
+    def shared(self) -> Self:
+        """The same: each file is shared when it is written."""
+        return self
+
+    def fetch(self) -> None:
+        """Nothing: what is needed of them is fetched when it is read."""
+
 
 @step("prepare {source.path.stem}")
-def prepare(source: Reference, *, labels: Reference | None, test_as_validation: bool, store: Path) -> Reference:
+def prepare(source: Reference, *, labels: Reference | None, test_as_validation: bool, store: Path) -> Prepared:
     """One Parquet file per split, beside a report of what was left out and why."""
     folder = own_folder(store, "datasets")
-    table = labels.path if labels else None
-    dataset = prepare_dataset(source.path, folder, labels=table, test_as_validation=test_as_validation)
-    return Reference.to(folder, dataset.digest(), notes=source.notes)
+    table, parts = labels.path if labels else None, list[Path]()
+    images = open_source(source.path)
+    if len(spans := shards(images)) > 1:
+        common = {"source": source, "labels": labels, "count": len(spans), "store": store}
+        each = [{"start": span.start, "stop": span.stop, "number": n} | common for n, span in enumerate(spans, start=1)]
+        for made in run_shards(prepare_shard, each, "preparing"):
+            made.fetch()  # another machine may have made it
+            parts.append(made.path)
+    dataset = prepare_dataset(images, folder, labels=table, test_as_validation=test_as_validation, parts=parts)
+    for part in parts:
+        remove(part)  # as large as the dataset, and of no more use
+    return Prepared.to(folder, dataset.digest(), notes=source.notes)
+
+
+@step("prepare shard {number} of {count}", unkeyed=("number", "count"))
+def prepare_shard(
+    source: Reference,
+    labels: Reference | None,
+    *,
+    start: int,
+    stop: int | None,
+    number: int,
+    count: int,
+    store: Path,
+) -> Reference:
+    """Consecutive images of a source, decoded, as a folder."""
+    folder = own_folder(store, "parts")
+    read_shard(open_source(source.path), Span(start, stop), folder, labels=labels.path if labels else None)
+    return Reference.to(folder)
 
 
 def check_decision(dataset: Reference, positive: str | None, threshold: str) -> None:
@@ -79,9 +127,38 @@ def embed(
     folder = own_folder(store, "features", "weights", "network", "devices")
     prepared, start = Dataset.open(dataset.path), pretrained(weights.path, network)
     splits = learning_splits(prepared, keep_validation)
-    embed_images(prepared, start, folder, splits=splits, devices=devices)
+    lacking = missing(prepared, folder, splits)
+    if len(lacking) > 1:
+        common = {"dataset": dataset, "weights": weights, "network": network, "devices": devices, "folder": folder}
+        each = [{"rows": rows, "number": n, "count": len(lacking)} | common for n, rows in enumerate(lacking, start=1)]
+        run_shards(embed_shard, each, "embedding")
+    else:
+        embed_images(prepared, start, folder, splits=splits, devices=devices)
     digest = text_digest(dataset.digest, *splits, folder.name)
     return Features(path=folder, digest=digest, checksum="", dataset=dataset.path, splits=splits)
+
+
+@step("embed shard {number} of {count}", unkeyed=("number", "count"))
+def embed_shard(
+    dataset: Reference,
+    weights: Reference,
+    network: NetworkConfig,
+    *,
+    rows: Rows,
+    devices: Devices,
+    folder: Path,
+    number: int,
+    count: int,
+) -> Reference:
+    """The features of some images, added to ``folder``."""
+    (file,) = embed_shards(Dataset.open(dataset.path), [rows], _embedder(weights, network, devices), folder)
+    return Reference.to(file)
+
+
+@lru_cache(maxsize=1)
+def _embedder(weights: Reference, network: NetworkConfig, devices: Devices) -> Embedder:
+    """The network, made once in each process."""
+    return Embedder(pretrained(weights.path, network), devices)
 
 
 @step("pack records")

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from prefect.assets import Asset, AssetProperties
 from prefect.context import AssetContext
@@ -14,10 +14,12 @@ from cnn.publication.gate import Promotion, require_same_source
 from cnn.publication.manifest import Lineage, Manifest
 from cnn.publication.new_data import require_no_drift
 from cnn.publication.publishing import publish as publish_version
-from cnn.publication.versions import can_answer
+from cnn.publication.versions import can_answer, is_intact, verified
 from cnn.support.backend import Devices
+from cnn.support.digests import content_digest
 from cnn.support.errors import UserError
 from cnn.support.references import Reference
+from cnn.support.remote import address_of
 from cnn.training.hyperparameters import Recipe
 from tasks.steps import durations, step
 
@@ -31,7 +33,17 @@ class ModelVersion(Reference):
             best = champion(self.path.parent)
         except UserError:
             return False
-        return best is not None and can_answer(best) and super().is_intact()
+        if best is None or not can_answer(best):
+            return False
+        return is_intact(self.path) and content_digest(self.path) == self.checksum
+
+    def shared(self) -> Self:
+        """The same: it was published, which is more."""
+        return self
+
+    def fetch(self) -> None:
+        """Have all of its files here."""
+        verified(self.path)
 
 
 def check_source(dataset: Reference, data: str, folder: Path, promote: Promotion) -> None:
@@ -86,7 +98,7 @@ def trace(
     )
 
 
-@step("publish {name}")
+@step("publish {name}", unread=("made_from",))
 def publish(
     *,
     name: str,
@@ -118,12 +130,13 @@ def publish(
 
 
 def _asset_key(path: Path) -> str:
-    """A path as a key that Prefect takes for an asset.
+    """A path, or its address, as a key that Prefect takes for an asset.
 
     >>> _asset_key(Path("/photos/my pets.zip"))
     'file:///photos/my_pets.zip'
     """
-    return "file://" + re.sub(r"[^\w./~-]", "_", str(path.absolute()))
+    scheme, _, place = (address_of(path) or f"file://{path.absolute()}").partition("://")
+    return f"{scheme}://" + re.sub(r"[^\w./~-]", "_", place)
 
 
 def _declare_asset(version: Path, made_from: dict[str, Reference]) -> None:

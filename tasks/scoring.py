@@ -1,6 +1,8 @@
 """Score images by a published version, a shard at a time, and join the scores."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cnn.networks.sessions import Provider
 from cnn.serving.predictor import Predictor
@@ -10,6 +12,8 @@ from cnn.serving.shards import Shard
 from cnn.support.progress import track
 from cnn.support.references import Reference
 from tasks.caching import own_folder
+from tasks.publishing import ModelVersion
+from tasks.runners import run_shards
 from tasks.steps import step
 
 
@@ -19,7 +23,15 @@ def choose_version(models: Path, name: str | None, provider: Provider, int8: boo
     Raises:
         UserError: there is none, it was altered since it was published, or it cannot answer as asked.
     """
-    return Reference.to(Predictor.champion(models, name, provider, int8).version)
+    return ModelVersion.to(Predictor.champion(models, name, provider, int8).version)
+
+
+def score(shards: Sequence[Shard], version: Reference, **settings: Any) -> dict[str, Reference]:
+    """The scores of each shard, by its number."""
+    each = [{"shard": shard, "number": number} for number, shard in enumerate(shards, start=1)]
+    common = {"version": version, "count": len(shards)} | settings
+    parts = run_shards(score_shard, [common | inputs for inputs in each], "scoring")
+    return {str(number): part for number, part in enumerate(parts, start=1)}
 
 
 @step("score shard {number} of {count}", unkeyed=("number", "count"))

@@ -19,7 +19,7 @@ from prefect.states import State
 from cnn.support.errors import TransientError, UserError, plain_errors
 from cnn.support.progress import observed_by
 from cnn.support.references import Reference
-from tasks.caching import Call, WhileIntact, bind, calling
+from tasks.caching import Call, WhileIntact, bind, calling, references_in
 
 Result = TypeVar("Result", bound=Reference)
 _durations: ContextVar[dict[str, float]] = ContextVar("durations")
@@ -38,6 +38,10 @@ def measured() -> Iterator[None]:
 def durations() -> dict[str, float]:
     """Seconds of the steps that ran so far, by the names of their runs; those from the cache are not among them."""
     return dict(_durations.get({}))
+
+
+def _note(step: str, seconds: float) -> None:
+    _durations.get({})[task_run.get_name() or step] = seconds
 
 
 def artifact_key(*words: str) -> str:
@@ -72,12 +76,22 @@ def _is_transient(task: Task[..., Any], run: TaskRun, state: State) -> bool:
     return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
-def step(run_name: str, *, unkeyed: tuple[str, ...] = ()) -> Callable[[Callable[..., Result]], Task[..., Result]]:
+class _Step(Task[..., Result]):
+    """A task that another process finds by its name in its own code."""
+
+    def __reduce__(self) -> str:
+        return self.fn.__qualname__
+
+
+def step(
+    run_name: str, *, unkeyed: tuple[str, ...] = (), unread: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Result]], Task[..., Result]]:
     """Make a function that returns a `Reference` a cached Prefect task.
 
     Args:
         run_name: name of its runs; may hold the function's parameters in braces.
         unkeyed: names of parameters that do not decide the result.
+        unread: names of parameters whose references are named and not read.
     """
 
     def decorate(function: Callable[..., Result]) -> Task[..., Result]:
@@ -86,11 +100,13 @@ def step(run_name: str, *, unkeyed: tuple[str, ...] = ()) -> Callable[[Callable[
             call = Call(function, bind(function, *arguments, **named), unkeyed)
             begin = time.monotonic()
             with plain_errors(), observed_by(_ProgressArtifact()), calling(call):
-                result = function(*arguments, **named)
-            _durations.get({})[task_run.get_name() or function.__name__] = time.monotonic() - begin
+                for reference in references_in({name: call.inputs[name] for name in set(call.inputs) - set(unread)}):
+                    reference.fetch()
+                result = function(*arguments, **named).shared()
+            _note(function.__name__, time.monotonic() - begin)
             return result
 
-        return Task(
+        return _Step(
             guarded,
             name=function.__name__.replace("_", " "),
             task_run_name=run_name,

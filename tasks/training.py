@@ -16,6 +16,7 @@ from cnn.training.checkpoints import Checkpoint, checkpoint_file, pretrained, sa
 from cnn.training.hyperparameters import FromScratch, Stage
 from cnn.training.scratch import train_from_scratch
 from cnn.training.transfer import transfer
+from cnn.training.workers import ALONE, current_workers
 from tasks.caching import own_folder
 from tasks.gpus import Placement, reserved
 from tasks.steps import step
@@ -81,20 +82,21 @@ def train_architectures(
     devices: Devices,
     store: Path,
 ) -> tuple[dict[str, Reference], dict[str, str]]:
-    """Train each architecture, side by side on several GPUs, else one after the other.
+    """Train each architecture, side by side on several GPUs, else, or with other workers, one after the other.
 
     Returns the checkpoint of each that could be trained, and why the others could not.
 
     Raises:
         UserError: none could be trained.
     """
-    at_once = min(len(devices.numbers), len(stages))
+    at_once = min(len(devices.numbers), len(stages)) if current_workers() is ALONE else 1
     where = Placement(devices=devices, together=at_once == 1)
     running: dict[str, PrefectFuture[Reference]] = {}
     with cancel_together():  # a run that is cancelled does not wait for trainings on other threads
         for name, stage in stages.items():
             if (too_many := len(running) + 1 - at_once) > 0:
                 list(islice(as_completed(list(running.values())), too_many))  # as many have ended
+            current_workers().require_all()
             running[name] = train_architecture.submit(
                 stage, pixels=pixels[name], dataset=dataset, seed=seed, where=where, store=store
             )

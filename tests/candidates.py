@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from PIL import Image
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
 from cnn.evaluation import report
+from cnn.evaluation.answers import Calibration
 from cnn.networks.architectures import NetworkConfig
 from cnn.networks.initializers import random_parameters
+from cnn.publication import agreement, exports, publishing
 from cnn.publication.manifest import Lineage, Manifest
-from cnn.publication.publishing import publish
+from cnn.support.files import text_digest
 from cnn.training.checkpoints import Checkpoint, save_checkpoint
 from cnn.training.features import FeatureStore, embed
 from cnn.training.novelty import Novelty
@@ -36,8 +39,11 @@ class Made:
     lineage: Lineage
 
     def publish(self, models: Path, **changes: Any) -> Path:
-        """Publish it as ``food``."""
-        return publish(**({**vars(self), "name": "food", "models": models} | changes))
+        """Publish it as ``food``; a network is exported once in a process, which takes most of the time."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(publishing, "export_network", _export_once)
+            patch.setattr(publishing, "differences", _differ_once)
+            return publishing.publish(**({**vars(self), "name": "food", "models": models} | changes))
 
     def with_lineage(self, **changes: Any) -> "Made":
         """The same candidate of another lineage."""
@@ -46,6 +52,32 @@ class Made:
     def of_other_data(self) -> "Made":
         """The same candidate as if its dataset had another digest."""
         return self.with_lineage(data=self.lineage.data.model_copy(update={"digest": "another"}))
+
+
+#: Files of networks that were exported, and their differences to MXNet, by what was exported.
+_EXPORTED: dict[str, dict[str, bytes]] = {}
+_DIFFERENCES: dict[str, dict[str, float]] = {}
+
+
+def _identity(trained: Checkpoint, calibration: Calibration) -> str:
+    values = (sha256(trained.parameters[name].tobytes()).hexdigest() for name in sorted(trained.parameters))
+    return text_digest(trained.network, trained.classes, trained.novelty, calibration, *values)
+
+
+def _export_once(trained: Checkpoint, folder: Path, calibration: Calibration) -> None:
+    identity, before = _identity(trained, calibration), set(folder.iterdir())
+    if identity not in _EXPORTED:
+        exports.export_network(trained, folder, calibration)
+        _EXPORTED[identity] = {path.name: path.read_bytes() for path in set(folder.iterdir()) - before}
+    for name, content in _EXPORTED[identity].items():
+        (folder / name).write_bytes(content)
+
+
+def _differ_once(folder: Path, trained: Checkpoint, calibration: Calibration, images: list[Any]) -> dict[str, float]:
+    identity = _identity(trained, calibration)
+    if identity not in _DIFFERENCES:
+        _DIFFERENCES[identity] = agreement.differences(folder, trained, calibration, images)
+    return _DIFFERENCES[identity]
 
 
 def make_candidate(folder: Path, dataset: Dataset, always: int, *, bias: float = 1) -> Made:

@@ -42,6 +42,11 @@ for name in ("connect", "connect_ex"):
 """
 
 
+def prefect_file(variant: str) -> str:
+    """prefect.yaml with all runs in a ``process``, in ``docker`` or in ``kubernetes``."""
+    return (ROOT / "prefect.yaml").read_text(encoding="utf-8").replace("<<: *process", f"<<: *{variant}")
+
+
 @contextmanager
 def process(*command: str, environment: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A program that runs while the block does."""

@@ -60,6 +60,20 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
         preparing.prepare,
         {"source": reference("photos"), "labels": None, "test_as_validation": False, "store": STORE},
     ),
+    "prepare shard": (
+        preparing.prepare_shard,
+        {
+            "source": reference("photos"), "labels": None, "start": 0, "stop": None, "number": 1, "count": 1,
+            "store": STORE,
+        },
+    ),
+    "embed shard": (
+        preparing.embed_shard,
+        {
+            "dataset": DATASET, "weights": WEIGHTS, "network": PRETRAINED, "rows": {"train": [0, 5]},
+            "devices": DEVICES, "folder": STORE / "features", "number": 1, "count": 1,
+        },
+    ),
     "embed": (
         preparing.embed,
         {
@@ -103,6 +117,7 @@ STEPS: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {
     ),
     "join scores": (scoring.join, {"parts": {"1": reference("part")}, "output": Path("/scores.parquet")}),
 }  # fmt: skip
+PREPARING, EMBEDDING = {"prepare", "prepare shard"}, {"embed", "embed shard"}
 DOWNLOADS = {"download photos", "download weights"}
 FROM_SCRATCH = {"train alexnet", "train vgg", "train squeezenet"}
 TRAININGS = {"train head", "train output", *FROM_SCRATCH}

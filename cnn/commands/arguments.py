@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cnn.networks.sessions import Provider
-from cnn.support.places import given_path
+from cnn.support.places import given_path, given_place
 
 #: To which a command is added: ``ArgumentParser.add_subparsers()``.
 Commands = Any
@@ -24,7 +24,7 @@ def add_command(
 def add_model(command: argparse.ArgumentParser) -> None:
     """The arguments that say which model is meant."""
     command.add_argument("--name", help="which model; default: the only one, or hotdog")
-    command.add_argument("--models", type=as_path, default=Path("artifacts"), help="folder of published models")
+    command.add_argument("--models", type=as_place, default=Path("artifacts"), help="folder or s3:// of models")
 
 
 def add_provider(command: argparse.ArgumentParser) -> None:
@@ -41,7 +41,16 @@ def as_path(text: str) -> Path:
     Raises:
         ArgumentTypeError: it cannot be a path.
     """
+    return _checked(given_path, text)
+
+
+def as_place(text: str) -> Path:
+    """The same of a path or an address in object storage; raises the same."""
+    return _checked(given_place, text)
+
+
+def _checked(check: Callable[[str], Path], text: str) -> Path:
     try:
-        return given_path(text)
+        return check(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from error

@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 from shutil import rmtree
 
-from cnn.commands.arguments import Commands, add_command, as_path
+from cnn.commands.arguments import Commands, add_command, as_place
 from cnn.support.errors import UserError
 from cnn.support.files import folder_size
+from cnn.support.remote import address_of
 from cnn.support.store import unreachable
 from cnn.support.text import printable
 
@@ -16,7 +17,7 @@ def add(commands: Commands) -> None:
     does = "list what no run of the present code with the present data uses in the store any more, or delete it"
     command = add_command(commands, "clean", does, _run)
     command.add_argument(
-        "--store", type=as_path, default=Path(".cache"), help="folder of the flows' intermediate results"
+        "--store", type=as_place, default=Path(".cache"), help="folder of the flows' intermediate results"
     )
     command.add_argument("--delete", action="store_true", help="delete it; without this, it is only listed")
 
@@ -31,6 +32,11 @@ def clean(store: Path, *, delete: bool = False) -> None:
     Raises:
         UserError: there is no such folder.
     """
+    if address := address_of(store):
+        raise UserError(
+            f"store {address}: only folders are cleaned; a lifecycle rule of the bucket may delete old objects: "
+            "what is needed is made again."
+        )
     if not store.is_dir():
         raise UserError(f"store {store}: there is no such folder; name the one that the flows used.")
     total = 0

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from cnn.commands.arguments import Commands, add_command, add_model
-from cnn.publication.champions import champion, find_model, former_champion, promote, published_models
+from cnn.publication.champions import champion, changing, find_model, former_champion, promote, published_models
 from cnn.publication.differences import compare_versions
 from cnn.publication.inventory import facts, find_version, problems, prunable, prune
 from cnn.publication.manifest import open_manifest
 from cnn.publication.model_card import history_rows
 from cnn.publication.versions import version_folders
 from cnn.support.errors import UserError
-from cnn.support.files import folder_size, locked
+from cnn.support.files import folder_size
 from cnn.support.text import printable
 
 _WIDTH = 160  # of tables that are not written to a terminal
@@ -92,7 +92,7 @@ def _compare(given: argparse.Namespace) -> None:
 
 def _promote(given: argparse.Namespace) -> None:
     folder = find_model(given.models, given.name)
-    with locked(folder):
+    with changing(folder):
         version = find_version(folder, given.version)
         _require_whole(version)
         promote(version, by=_user())
@@ -101,7 +101,7 @@ def _promote(given: argparse.Namespace) -> None:
 
 def _rollback(given: argparse.Namespace) -> None:
     folder = find_model(given.models, given.name)
-    with locked(folder):
+    with changing(folder):
         found = former_champion(folder)
         if found is None:
             raise UserError(
@@ -136,7 +136,7 @@ def _print_champion(version: Path, as_json: bool) -> None:
 
 def _prune(given: argparse.Namespace) -> None:
     folder = find_model(given.models, given.name)
-    with locked(folder):
+    with changing(folder):
         chosen = prunable(folder, given.keep, given.keep_days)
         rows = [{"version": path.name, "MB": f"{folder_size(path) / 1e6:.1f}"} for path in chosen]
         if given.delete:

@@ -1,9 +1,10 @@
 """Prepared datasets: Parquet in the Hugging Face image convention, one file per split, and a report."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import RawIOBase
 from itertools import islice
 from pathlib import Path
 from typing import Self
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from cnn.support.errors import UserError
-from cnn.support.files import file_digest, text_digest
+from cnn.support.files import text_digest
+from cnn.support.ranges import RangeFile
+from cnn.support.remote import open_file, shared_digest
 
 #: Name of the report in a dataset's folder.
 REPORT = "dataset.json"
@@ -91,7 +94,8 @@ class Dataset(BaseModel):
             UserError: there is none.
         """
         try:
-            report = json.loads((Path(folder) / REPORT).read_text(encoding="utf-8"))
+            with open_file(Path(folder) / REPORT) as file:
+                report = json.loads(bytes(file.read()))
             return cls(folder=Path(folder), **report)
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
@@ -109,16 +113,23 @@ class Dataset(BaseModel):
 
     def digest(self) -> str:
         """SHA-256 of the content: images, labels, names and classes of each split, but not the report's sentences."""
-        return text_digest(*(part for split in self.splits for part in (split, file_digest(self.path(split)))))
+        return text_digest(*(part for split in self.splits for part in (split, shared_digest(self.path(split)))))
 
     def rows(self, split: str) -> Iterator[Row]:
         """The images of a split in their fixed order; only a few are in memory at a time."""
         return read_rows(self.path(split))
 
+    def rows_at(self, split: str, numbers: Sequence[int]) -> Iterator[Row]:
+        """Some images of a split, by their places in the order of `rows`, counted from 0; they come in that order."""
+        wanted = set(numbers)
+        with _table(_source(self.path(split))) as table:
+            for group in sorted({number // _ROWS_PER_GROUP for number in wanted}):
+                rows = (row for batch in table.iter_batches(_ROWS_AT_A_TIME, [group]) for row in _rows_of(batch))
+                yield from (row for number, row in enumerate(rows, group * _ROWS_PER_GROUP) if number in wanted)
+
     def ids_and_labels(self, split: str) -> tuple[list[str], NDArray[np.int64]]:
         """Ids and labels, (n,), of a split in the order of `rows`, without reading the images."""
-        with _table(self.path(split)) as table:
-            columns = table.read(columns=["id", "label"])
+        columns = _read_columns(self.path(split), ("id", "label"))
         return columns["id"].to_pylist(), columns["label"].to_numpy()
 
     def some_rows(self, split: str, most: int) -> list[Row]:
@@ -128,20 +139,41 @@ class Dataset(BaseModel):
 
     def names(self, split: str) -> list[str]:
         """Names in the source of a split's images in the order of `rows`, without reading the images."""
-        with _table(self.path(split)) as table:
-            return table.read(columns=["image.path"]).flatten()["image.path"].to_pylist()
+        return _read_columns(self.path(split), ("image.path",)).flatten()["image.path"].to_pylist()
 
 
-def _table(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+def _table(source: Path | RawIOBase) -> pq.ParquetFile:
+    return pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
+
+
+def _source(path: Path) -> Path | RawIOBase:
+    """What a Parquet file is read from: by range where it has no working copy."""
+    return path if path.exists() else open_file(path)
+
+
+def _read_columns(path: Path, names: Sequence[str]) -> pa.Table:
+    """Some columns of all rows; of the others nothing is read."""
+    source = _source(path)
+    with _table(source) as table:
+        if isinstance(source, RangeFile):
+            groups = map(table.metadata.row_group, range(table.metadata.num_row_groups))
+            columns = (group.column(number) for group in groups for number in range(group.num_columns))
+            chunks = [each for each in columns if each.path_in_schema in names]
+            source.preload(
+                [(each.data_page_offset, each.data_page_offset + each.total_compressed_size) for each in chunks]
+            )
+        return table.read(columns=names)
 
 
 def read_rows(path: Path) -> Iterator[Row]:
     """The images that a `SplitWriter` wrote to ``path``, in their order; only a few are in memory at a time."""
-    with _table(path) as table:
+    with _table(_source(path)) as table:
         for batch in table.iter_batches(_ROWS_AT_A_TIME):
-            for row in batch.to_pylist():
-                yield Row(row["id"], row["label"], row["image"]["path"], row["image"]["bytes"])
+            yield from _rows_of(batch)
+
+
+def _rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
+    return (Row(row["id"], row["label"], row["image"]["path"], row["image"]["bytes"]) for row in batch.to_pylist())
 
 
 def _schema(classes: tuple[str, ...]) -> pa.Schema:

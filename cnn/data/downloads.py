@@ -16,6 +16,7 @@ from cnn.support.errors import TransientError, UserError
 from cnn.support.files import atomic_file, file_digest, locked, naming_full
 from cnn.support.places import given_path
 from cnn.support.progress import progress_bar
+from cnn.support.remote import is_shared
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +97,14 @@ def _is_downloaded(file: CatalogFile, folder: Path) -> bool:
     return path.is_file() and file_digest(path, file.algorithm) == file.digest
 
 
+def _is_kept(file: CatalogFile, folder: Path) -> bool:
+    """Whether a file is intact in ``folder``, or at its address, to which only verified files go."""
+    return _is_downloaded(file, folder) or is_shared(folder / file.name)
+
+
 def available(files: Sequence[CatalogFile], folder: Path, mirror: str | None) -> list[CatalogFile]:
     """Those of ``files`` that are intact in ``folder``, or that some address has now."""
-    present = [file for file in files if _is_downloaded(file, folder)]
+    present = [file for file in files if _is_kept(file, folder)]
     results = probe(address for file in files if file not in present for address in addresses(file, mirror))
     return [file for file in files if file in present or None in map(results.get, addresses(file, mirror))]
 
@@ -110,7 +116,7 @@ def best_weights(backbone: str, downloads: Path, mirror: str | None) -> str:
     ``downloads`` and no address has one now.
     """
     known, folder = WEIGHTS[backbone], downloads / "imagenet"
-    if "packaged" not in known or any(_is_downloaded(file, folder) for file in known["imagenet"]):
+    if "packaged" not in known or any(_is_kept(file, folder) for file in known["imagenet"]):
         return "imagenet"
     return "imagenet" if available(known["imagenet"], folder, mirror) else "packaged"
 

@@ -1,10 +1,13 @@
 """Preparing a dataset: images decoded, made alike and divided into splits that never move."""
 
 import logging
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict
 
 from cnn.data.corrections import UNCORRECTED, Corrections
 from cnn.data.datasets import REPORT, Conflict, Dataset, Duplicate, LeftOut, Row, SplitWriter, read_rows
@@ -21,7 +24,17 @@ from cnn.support.progress import track
 logger = logging.getLogger(__name__)
 
 _IMAGES_AHEAD = 8
-_SPOOL = "all.parquet"
+#: So many images are decoded by one task, at most.
+_IMAGES_PER_SHARD = 2048
+#: What `read_shard` writes: the images that can be used, and what is known of them all.
+_IMAGES, _FOUND, _PART = "images.parquet", "found.json", "part"
+
+
+class Span(NamedTuple):
+    """Consecutive images of a source: from ``start``, counted from 0, up to ``stop``, or to the end if it is None."""
+
+    start: int
+    stop: int | None
 
 
 def prepare(
@@ -31,6 +44,7 @@ def prepare(
     labels: str | Path | None = None,
     test_as_validation: bool = False,
     validation_share: float | None = None,
+    parts: Sequence[Path] = (),
 ) -> Dataset:
     """Turn any source of labelled images into a dataset in ``folder``, replacing what is there.
 
@@ -42,36 +56,41 @@ def prepare(
     the validation split, as in the notebook, and there is no test split. Otherwise ``validation_share``, 0…1, of its
     training images becomes validation; None stands for `Source.validation_share`.
 
+    ``parts`` are what `read_shard` made of the `shards` of the source, in their order; without them it is read here.
+
     Raises:
         UserError: the source or the table cannot be read, or no classifier can be trained from it; ``folder`` is as
             before.
     """
     source = source if isinstance(source, Source) else open_source(source)
     counts = source.counts()
-    classes = tuple(sorted({label for _, label in counts if label is not None}))
+    classes = _classes(counts)
     splits = frozenset(split for split, label in counts if label is not None)
     _require_classes(source.path, classes, splits)
-    corrections = Corrections.of(Path(labels), source) if labels else UNCORRECTED
+    corrections = _corrections(labels, source)
     share = source.validation_share if validation_share is None else validation_share
     division = Division(splits, share, test_as_validation and splits == {"train", "test"})
     with atomic_folder(Path(folder)) as temporary:
-        dataset = _make(source, corrections, counts.total(), temporary, classes, division)
-        report = dataset.model_dump_json(exclude={"folder"}, indent=2)
-        (temporary / REPORT).write_text(report + "\n", encoding="utf-8")
+        parts = parts or [_read(source, Span(0, None), corrections, temporary / _PART)]
+        dataset = _join(source, corrections, parts, temporary, classes, division)
+        shutil.rmtree(temporary / _PART, ignore_errors=True)
     _log(dataset)
     return Dataset.open(folder)
 
 
-def _make(
-    source: Source, corrections: Corrections, count: int, folder: Path, classes: tuple[str, ...], division: Division
+def _join(
+    source: Source,
+    corrections: Corrections,
+    parts: Sequence[Path],
+    folder: Path,
+    classes: tuple[str, ...],
+    division: Division,
 ) -> Dataset:
-    """Read the ``count`` images of a source and write the files of their splits into ``folder``."""
+    """Write the dataset of all parts of a source into ``folder``: which split an image is in depends on the others."""
+    readable = _Readable.joined(parts)
+    rows = (row for part in parts for row in read_rows(part / _IMAGES))
+    dataset = _write_splits(division.fates(readable.images), rows, folder, classes)
     notes, caveats = source.notes(), source.caveats()
-    spool = folder / _SPOOL
-    images = corrections.apply(track(source.images(), "preparing", count, "image"))
-    readable = _read(images, spool, classes)
-    dataset = _write_splits(division.fates(readable.images), spool, folder, classes)
-    spool.unlink()
     found = {
         "split_origin": division.origin(),
         "left_out": (*readable.left_out, *dataset.left_out),
@@ -82,6 +101,8 @@ def _make(
     }
     dataset = dataset.model_copy(update=found)
     _require_images(source.path, dataset, division)
+    report = dataset.model_dump_json(exclude={"folder"}, indent=2)
+    (folder / REPORT).write_text(report + "\n", encoding="utf-8")
     return dataset
 
 
@@ -117,14 +138,52 @@ def _missing_in_test(dataset: Dataset) -> tuple[str, ...]:
 # ---- what is read
 
 
-@dataclass(frozen=True)
-class _Readable:
+class _Readable(BaseModel):
     """The images of a source that can be used, each with its hash, and what is left out."""
 
-    images: list[Found]
-    hashes: list[DifferenceHash]
-    left_out: list[LeftOut]
-    one_colour: list[str]
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    images: list[Found] = []
+    hashes: list[DifferenceHash] = []
+    left_out: list[LeftOut] = []
+    one_colour: list[str] = []
+
+    @classmethod
+    def joined(cls, parts: Iterable[Path]) -> Self:
+        """What is known of all parts, in their order."""
+        whole = cls()
+        for part in parts:
+            found = cls.model_validate_json((part / _FOUND).read_bytes())
+            for name in cls.model_fields:
+                getattr(whole, name).extend(getattr(found, name))
+        return whole
+
+
+def shards(source: Source) -> list[Span]:
+    """The images of a source in parts that `read_shard` can read each by itself; one part if its format has no more."""
+    count = source.counts().total() if source.random_access else 0
+    starts = range(0, count, _IMAGES_PER_SHARD) or [0]
+    return [Span(start, start + _IMAGES_PER_SHARD if start < starts[-1] else None) for start in starts]
+
+
+def read_shard(source: Source, span: Span, folder: Path, *, labels: Path | None = None) -> None:
+    """Decode some images of a source into ``folder``, for `prepare` to join; ``labels`` as there.
+
+    Raises:
+        UserError: the source or the table cannot be read.
+    """
+    corrections = _corrections(labels, source)
+    with atomic_folder(folder) as temporary:
+        _read(source, span, corrections, temporary)
+
+
+def _corrections(labels: str | Path | None, source: Source) -> Corrections:
+    return Corrections.of(Path(labels), source) if labels else UNCORRECTED
+
+
+def _classes(counts: Mapping[tuple[str | None, str | None], int]) -> tuple[str, ...]:
+    """The names of all classes of a source, sorted."""
+    return tuple(sorted({label for _, label in counts if label is not None}))
 
 
 def _keep(image: SourceImage) -> tuple[SourceImage, Kept | str]:
@@ -137,10 +196,13 @@ def _keep(image: SourceImage) -> tuple[SourceImage, Kept | str]:
         return image, str(error)
 
 
-def _read(images: Iterable[SourceImage], spool: Path, classes: tuple[str, ...]) -> _Readable:
-    """Decode all images and write those that can be used to the file ``spool``: their splits depend on one another."""
-    readable = _Readable([], [], [], [])
-    with SplitWriter(spool, classes) as writer:
+def _read(source: Source, span: Span, corrections: Corrections, folder: Path) -> Path:
+    """Decode images; write into ``folder`` those that can be used and what is known of all. Returns ``folder``."""
+    counts, readable = source.counts(), _Readable()
+    classes, stop = _classes(counts), counts.total() if span.stop is None else span.stop
+    images = corrections.apply(track(source.images(*span), "preparing", stop - span.start, "image"))
+    folder.mkdir(exist_ok=True)
+    with SplitWriter(folder / _IMAGES, classes) as writer:
         for image, kept in ordered_map(_keep, images, ahead=_IMAGES_AHEAD):
             if isinstance(kept, str) or image.label is None:
                 readable.left_out.append(LeftOut(name=image.name, reason=str(kept)))
@@ -150,7 +212,8 @@ def _read(images: Iterable[SourceImage], spool: Path, classes: tuple[str, ...]) 
             readable.hashes.append(kept.hash)
             if kept.is_one_colour:
                 readable.one_colour.append(image.name)
-    return readable
+    (folder / _FOUND).write_text(readable.model_dump_json(), encoding="utf-8")
+    return folder
 
 
 def _conflicts(readable: _Readable) -> list[Conflict]:
@@ -164,12 +227,12 @@ def _conflicts(readable: _Readable) -> list[Conflict]:
 # ---- what is written
 
 
-def _write_splits(fates: Sequence[Fate], spool: Path, folder: Path, classes: tuple[str, ...]) -> Dataset:
+def _write_splits(fates: Sequence[Fate], rows: Iterator[Row], folder: Path, classes: tuple[str, ...]) -> Dataset:
     """Write each split's file into ``folder``; the result lists what was written and what was left out."""
     counts = {split: dict.fromkeys(classes, 0) for split in SPLITS}
     with ExitStack() as stack:
         files: dict[str, SplitWriter] = {}
-        for row, fate in zip(read_rows(spool), fates, strict=True):
+        for row, fate in zip(rows, fates, strict=True):
             if not isinstance(fate, str):
                 continue
             if fate not in files:

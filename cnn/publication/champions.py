@@ -1,23 +1,30 @@
 """Champions: which published version of a model is the best, and what happens when that cannot be read any more."""
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cnn.publication.exchange import unchanged
 from cnn.publication.records import CHAMPION_FILE, Champion, DamagedManifestError, read_manifest
 from cnn.publication.versions import can_answer, is_first, version_folders, version_number
+from cnn.support import remote
 from cnn.support.errors import UserError
-from cnn.support.files import NO_FILE
+from cnn.support.files import NO_FILE, locked
 
 logger = logging.getLogger(__name__)
+
+
+class NoChampionError(UserError):
+    """What ``champion.json`` says is nothing that can be used."""
 
 
 def champion(folder: Path) -> Path | None:
     """The version that ``champion.json`` names, or None if there is no such file.
 
     Raises:
-        UserError: the file cannot be read or names a version that is not there.
+        NoChampionError: the file cannot be read or names a version that is not there.
     """
     entry = _entry(folder)
     return folder / entry.version if entry else None
@@ -33,17 +40,30 @@ def _entry(folder: Path) -> Champion | None:
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in NO_FILE:
             raise
-        raise UserError(f'{file}: expected {{"version": "v0001", …}}, found something else; publish again.') from error
+        raise NoChampionError(
+            f'{file}: expected {{"version": "v0001", …}}, found something else; publish again.'
+        ) from error
     if folder / entry.version not in version_folders(folder):
-        raise UserError(f"{file}: names {entry.version}, which is not there; publish again.")
+        raise NoChampionError(f"{file}: names {entry.version}, which is not there; publish again.")
     return entry
 
 
 def _readable_entry(folder: Path) -> Champion | None:
     """What ``champion.json`` says, None if that cannot be read."""
-    with suppress(UserError):
+    with suppress(NoChampionError):
         return _entry(folder)
     return None
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Let only this process change a model: others on this machine wait.
+
+    Raises:
+        ConflictError: another machine has replaced the champion before it was replaced in the block.
+    """
+    with locked(folder), unchanged(folder / CHAMPION_FILE):
+        yield
 
 
 def promote(version: Path, by: str = "", former: tuple[str, ...] | None = None) -> None:
@@ -69,12 +89,14 @@ def promote(version: Path, by: str = "", former: tuple[str, ...] | None = None) 
 def is_due(version: Path) -> bool:
     """Whether a version was promoted by the gate after the present champion became that, but is not the champion yet.
 
-    So it is if it has just been written, or if the process was killed before it could replace the champion. What was
-    promoted by hand stays until something newer is published.
+    So it is if the process was killed before it could replace the champion that it was compared with. What was promoted
+    by hand stays until something newer is published.
     """
     facts, entry = read_manifest(version), _readable_entry(version.parent)
     if not (facts["promoted"] and entry):
         return bool(facts["promoted"])
+    if (facts.get("judgement") or {}).get("champion", entry.version) != entry.version:
+        return False
     newer = version_number(version) > version_number(version.parent / entry.version)
     return newer and not (entry.by and facts["created"] < entry.since)
 
@@ -123,7 +145,7 @@ def standing_champion(folder: Path) -> Path | None:
             return named
         if named:
             problem = f"{named} was altered since it was published, and cannot be the champion any more."
-    except UserError as error:
+    except NoChampionError as error:
         problem = str(error)
     found = newest_promoted(folder)
     if found:
@@ -145,7 +167,7 @@ def restore_champion(folder: Path) -> Path | None:
 
 def published_models(models: Path) -> list[Path]:
     """Folders of all models in which something was published, sorted by name."""
-    return sorted(path for path in models.glob("*") if path.is_dir() and not is_first(path))
+    return sorted(path for name in remote.children(models) if not is_first(path := models / name))
 
 
 def find_model(models: Path, name: str | None = None) -> Path:

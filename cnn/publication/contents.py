@@ -11,7 +11,7 @@ from cnn.evaluation.report import predictions_file, read_predictions
 from cnn.publication.manifest import Manifest
 from cnn.publication.records import IMAGES_FILE
 from cnn.publication.versions import altered_files
-from cnn.support.files import file_digest
+from cnn.support.remote import has
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def unaltered_predictions(version: Path, split: str) -> Predictions | None:
 def image_ids(version: Path, splits: tuple[str, ...]) -> set[str]:
     """Ids of the images that these splits had when a version was made; none, and a warning, if its list was altered."""
     file = version / IMAGES_FILE
-    if not file.is_file() or file_digest(file) != Manifest.open(version).files.get(IMAGES_FILE):
+    if not has(file, Manifest.open(version).files.get(IMAGES_FILE, "")):
         logger.warning("%s: missing or altered, so it is not known which images %s was made from", file, version.name)
         return set()
     return set(pq.read_table(file, filters=[("split", "in", splits)])["id"].to_pylist())

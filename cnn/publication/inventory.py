@@ -7,6 +7,7 @@ from shutil import rmtree
 from typing import Any
 
 from cnn.publication.champions import champion, former_champion, standing_champion
+from cnn.publication.exchange import withdraw
 from cnn.publication.manifest import Manifest, open_manifest, versions
 from cnn.publication.model_card import published_at
 from cnn.publication.records import MANIFEST_FILE
@@ -54,6 +55,7 @@ def facts(version: Path) -> dict[str, Any]:
     """
     manifest = open_manifest(version)
     data, weights, judgement = manifest.lineage.data, manifest.lineage.weights, manifest.judgement
+    found = problems(version)
     counts = (f"{split} {sum(of_class.values()):,}" for split, of_class in data.counts.items())
     return {
         "published": published_at(manifest),
@@ -72,7 +74,7 @@ def facts(version: Path) -> dict[str, Any]:
         "notes": " ".join(manifest.lineage.notes),
         "software": ", ".join(f"{name} {version}" for name, version in manifest.software.items()),
         "size": f"{folder_size(version) / 1e6:.1f} MB",
-        "files": "; ".join(problems(version)) or "as they were published",
+        "files": "; ".join(found) or "as they were published",
     }
 
 
@@ -97,6 +99,7 @@ def prunable(folder: Path, keep: int, keep_days: float, now: datetime | None = N
 def prune(folder: Path, chosen: Sequence[Path]) -> None:
     """Delete versions, each in one step, and what a deletion or a publication that was killed left."""
     for version in chosen:
+        withdraw(version, MANIFEST_FILE)
         version.rename(version.with_name(f".{version.name}.deleted.tmp"))
     for left in abandoned(folder, ".*"):
         rmtree(left) if left.is_dir() else left.unlink()

@@ -1,5 +1,6 @@
 """Publishing: a trained network becomes the next model version, and the champion if it is not worse than the last."""
 
+import logging
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,19 +17,23 @@ from cnn.evaluation.comparison import Comparison
 from cnn.evaluation.drift import look
 from cnn.evaluation.report import Report
 from cnn.publication.agreement import differences
-from cnn.publication.champions import is_due, restore_champion
+from cnn.publication.champions import changing, is_due, restore_champion
 from cnn.publication.champions import promote as make_champion
+from cnn.publication.exchange import put_folder, withdraw
 from cnn.publication.exports import export_network
 from cnn.publication.gate import MARGIN, Candidate, Decision, Promotion, decide, require_same_source
 from cnn.publication.integers import write_integers
 from cnn.publication.manifest import Integers, Lineage, Manifest, is_readable, versions
 from cnn.publication.model_card import model_card
-from cnn.publication.records import IMAGES_FILE, REPORT_PAGE, integer_file, network_files
+from cnn.publication.records import IMAGES_FILE, MANIFEST_FILE, REPORT_PAGE, integer_file, network_files
 from cnn.publication.report_page import report_page
-from cnn.publication.versions import Served, is_intact, next_version, open_classifier, set_aside_damaged
-from cnn.support.files import atomic_folder, file_digest, locked
+from cnn.publication.versions import Served, claim_version, is_intact, open_classifier, set_aside_damaged
+from cnn.support.files import atomic_folder, file_digest
+from cnn.support.objects import ConflictError
 from cnn.support.parallel import ordered_map
 from cnn.training.checkpoints import Checkpoint, checkpoint_file, load_checkpoint
+
+logger = logging.getLogger(__name__)
 
 MODEL_CARD_FILE = "README.md"
 _COMPARED = 8  # images on which the files of a version are compared with MXNet
@@ -84,11 +89,23 @@ def publish(
     digest = file_digest(checkpoint_file(checkpoint))
     if Report.open(report).checkpoint != digest:
         raise ValueError(f"{report}: is a report of another checkpoint than {checkpoint}")
-    with locked(models / name):  # another run may have another candidate
-        return _publish(candidate, digest, models / name, promote, margin)
+    return _publish(candidate, digest, models / name, promote, margin)
 
 
 def _publish(candidate: Candidate, digest: str, folder: Path, promote: Promotion, margin: float) -> Path:
+    """Publish, and again whenever another machine has replaced the champion before the gate's decision was carried out.
+
+    Each time one of the machines succeeds.
+    """
+    while True:
+        try:
+            with changing(folder):  # another run may have another candidate
+                return _publish_once(candidate, digest, folder, promote, margin)
+        except ConflictError:
+            logger.info("%s: another machine has replaced the champion; the gate is asked again.", folder)
+
+
+def _publish_once(candidate: Candidate, digest: str, folder: Path, promote: Promotion, margin: float) -> Path:
     set_aside_damaged(folder)
     best = restore_champion(folder)
     version = _published_before(candidate, digest, folder, promote, margin)
@@ -96,9 +113,21 @@ def _publish(candidate: Candidate, digest: str, folder: Path, promote: Promotion
         require_same_source(candidate.dataset, candidate.lineage.data.place, best, promote)
         decision = decide(candidate, folder, best, promote, margin)
         version = _write_version(candidate, folder, digest, decision, best if best and is_readable(best) else None)
-    if promote == "always" or is_due(version):
+        if decision.promoted:
+            _make_champion_or_withdraw(version)
+    elif promote == "always" or is_due(version):
         make_champion(version)
     return version
+
+
+def _make_champion_or_withdraw(version: Path) -> None:
+    """Make a version that was just written the champion; if it was compared with a former one, it is none any more."""
+    try:
+        make_champion(version)
+    except ConflictError:
+        withdraw(version, MANIFEST_FILE)
+        shutil.rmtree(version)
+        raise
 
 
 def _published_before(
@@ -124,7 +153,7 @@ def _accuracies(folder: Path) -> dict[str, float]:
 
 
 def _write_version(candidate: Candidate, folder: Path, digest: str, decision: Decision, best: Path | None) -> Path:
-    version = next_version(folder)
+    version = claim_version(folder)
     with atomic_folder(version, existing="refuse") as temporary:
         for file in sorted(candidate.report.iterdir()):
             shutil.copyfile(file, temporary / file.name)
@@ -161,6 +190,7 @@ def _write_version(candidate: Candidate, folder: Path, digest: str, decision: De
         page = report_page(manifest, temporary, candidate.dataset, classifier, best)
         (temporary / REPORT_PAGE).write_text(page, encoding="utf-8")
         manifest.model_copy(update={"files": _digests(temporary)}).save(temporary)
+        put_folder(temporary, version, last=MANIFEST_FILE)
     return version
 
 

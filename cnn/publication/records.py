@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from cnn.publication.exchange import put
 from cnn.support.files import NO_FILE, atomic_file, read_file, text_digest
+from cnn.support.remote import refresh
 
 MANIFEST_FILE, CHAMPION_FILE, REPORT_PAGE = "manifest.json", "champion.json", "report.html"
 CLASSES_FILE, NOVELTY_FILE, IMAGES_FILE = "classes.json", "novelty.npz", "images.parquet"
@@ -98,6 +100,7 @@ class Champion:
             ValueError: something else than a champion.
             OSError: there is no such file, or it cannot be read.
         """
+        refresh(folder / CHAMPION_FILE)
         known = {field.name for field in fields(cls)}
         try:
             content = json.loads(read_file(folder / CHAMPION_FILE, MAX_BYTES))
@@ -111,3 +114,4 @@ class Champion:
         """Write ``champion.json``, in a single step."""
         with atomic_file(folder / CHAMPION_FILE) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False), encoding="utf-8")
+            put(temporary, folder / CHAMPION_FILE)

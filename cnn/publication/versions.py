@@ -15,9 +15,11 @@ from cnn.data.images import Preprocessing
 from cnn.evaluation.answers import Calibration, softmax
 from cnn.evaluation.classifier import Classifier
 from cnn.networks.sessions import PROBABILITIES, Provider, Session
+from cnn.publication.exchange import claim
 from cnn.publication.records import (
     CHAMPION_FILE,
     CLASSES_FILE,
+    MANIFEST_FILE,
     NOVELTY_FILE,
     Champion,
     DamagedManifestError,
@@ -25,8 +27,8 @@ from cnn.publication.records import (
     network_files,
     read_manifest,
 )
-from cnn.support.errors import UserError
-from cnn.support.files import file_digest
+from cnn.support import remote
+from cnn.support.errors import TransientError, UserError
 from cnn.training.novelty import Novelty
 
 logger = logging.getLogger(__name__)
@@ -47,14 +49,22 @@ def version_number(version: Path) -> int:
 
 
 def version_folders(folder: Path) -> list[Path]:
-    """All version folders of a model, readable or not, oldest first."""
-    found = [path for path in folder.glob("v*") if _VERSION.fullmatch(path.name)]
-    return sorted(found, key=version_number)
+    """All version folders of a model, readable or not, oldest first; at an address, those that have a manifest."""
+    found = [folder / name for name in remote.children(folder) if _VERSION.fullmatch(name)]
+    return sorted((path for path in found if _is_published(path)), key=version_number)
+
+
+def _is_published(version: Path) -> bool:
+    """Whether a version was put whole, not only begun by another machine; its manifest is here from then on."""
+    if remote.address_of(version) and not (version / MANIFEST_FILE).exists():
+        remote.refresh(version / MANIFEST_FILE)
+        return (version / MANIFEST_FILE).exists()
+    return True
 
 
 def next_version(folder: Path) -> Path:
     """The folder of the next version; the number of one that was set aside, or of a lost champion, is not reused."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    names = [*remote.children(folder)]
     if CHAMPION_FILE in names:
         with suppress(ValueError, OSError):
             names.append(Champion.read(folder).version)
@@ -64,11 +74,24 @@ def next_version(folder: Path) -> Path:
 
 def is_first(folder: Path) -> bool:
     """Whether nothing was ever published in a model's folder, as far as can be seen."""
-    return next_version(folder).name == "v0001" and not (folder / CHAMPION_FILE).exists()
+    kept = (name for name in remote.children(folder) if name.startswith(_DAMAGED) or name == CHAMPION_FILE)
+    return not (version_folders(folder) or any(kept))
+
+
+def claim_version(folder: Path) -> Path:
+    """As `next_version`; at an address no other machine gets the same."""
+    while not claim(version := next_version(folder)):
+        continue
+    return version
 
 
 def set_aside_damaged(folder: Path) -> None:
-    """Rename the version folders whose manifest is missing or damaged, and say so; nothing is deleted."""
+    """Rename the version folders whose manifest is missing or damaged, and say so; nothing is deleted.
+
+    At an address they keep their names, as nothing can be renamed in one step there.
+    """
+    if remote.address_of(folder):
+        return
     for path in version_folders(folder):
         try:
             read_manifest(path)
@@ -80,12 +103,11 @@ def set_aside_damaged(folder: Path) -> None:
 
 
 def altered_files(version: Path, files: Mapping[str, str]) -> list[str]:
-    """Names of those files, listed with their SHA-256, that a version no longer has as they were published."""
-    return [
-        name
-        for name, digest in files.items()
-        if not (version / name).is_file() or file_digest(version / name) != digest
-    ]
+    """Names of those files, listed with their SHA-256, that a version no longer has as they were published.
+
+    Those at an address are here afterwards.
+    """
+    return [name for name, digest in files.items() if not remote.has(version / name, digest)]
 
 
 def not_whole(version: Path, error: ValueError) -> UserError:
@@ -148,6 +170,8 @@ def can_answer(version: Path) -> bool:
     """Whether a version's manifest and network are as they were published; other files do not count."""
     try:
         verified(version)
+    except TransientError:
+        raise
     except UserError:
         return False
     return True

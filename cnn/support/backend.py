@@ -76,6 +76,11 @@ def _shut_down(base: Any) -> None:
         base._notify_shutdown()
 
 
+def keep_from_waiting() -> None:
+    """Let Python end while MXNet waits for what never comes."""
+    atexit.unregister(_shut_down)
+
+
 def require_number_of_threads() -> None:
     """Refuse a number of threads at which MXNet would end the process, or run at one thread's speed.
 

@@ -21,15 +21,26 @@ def physical_cores() -> int:
     return max(1, len(cores))
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 32) -> Iterator[Result]:
-    """``map`` on one thread per physical core: results in the order of the items, at most ``ahead`` items in flight.
+def number_of_threads() -> int:
+    """As many as ``OMP_NUM_THREADS`` says, or one per physical core: several workers on a machine share its cores."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(given)) if given.isdecimal() else physical_cores()
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 32, threads: int | None = None
+) -> Iterator[Result]:
+    """``map`` on several threads: results in the order of the items, at most ``ahead`` items in flight.
 
     Threads suffice, since Pillow, numpy, pyarrow and MXNet release Python's global lock while they compute.
+
+    Args:
+        threads: how many; None: `number_of_threads`. More are of use to what waits.
 
     >>> list(ordered_map(str.upper, "abc", ahead=2))
     ['A', 'B', 'C']
     """
-    pool = ThreadPoolExecutor(physical_cores(), thread_name_prefix="cnn")
+    pool = ThreadPoolExecutor(threads or number_of_threads(), thread_name_prefix="cnn")
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:

@@ -1,5 +1,6 @@
 """Progress of long work, shown in the terminal and to an observer (such as the Prefect UI), and its cancellation."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -79,7 +80,7 @@ def progress_bar(description: str, total: int | None, unit: str) -> Iterator[Cal
         total=total,
         unit=unit if unit == "B" else f" {unit}",
         unit_scale=unit == "B",
-        disable=None,
+        disable="TQDM_DISABLE" in os.environ or None,
         leave=False,
     ) as bar:
         done = 0

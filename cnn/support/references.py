@@ -1,11 +1,25 @@
 """References: what travels between the steps of a pipeline instead of the data itself."""
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
+from cnn.support import remote
 from cnn.support.digests import content_digest
+from cnn.support.objects import is_address
+
+
+def _path(value: Any) -> Any:
+    return str(remote.local_path(value)) if isinstance(value, str) and is_address(value) else value
+
+
+#: A path that is written down as its address, if it has one, so that another machine finds it under its own.
+SharedPath = Annotated[
+    Path,
+    BeforeValidator(_path),
+    PlainSerializer(lambda path: remote.address_of(path) or str(path), when_used="json"),
+]
 
 
 class Reference(BaseModel):
@@ -21,7 +35,7 @@ class Reference(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    path: Path
+    path: SharedPath
     digest: str
     checksum: str
     notes: tuple[str, ...] = ()
@@ -35,8 +49,27 @@ class Reference(BaseModel):
         return cls(path=path, digest=digest or checksum, checksum=checksum, notes=notes, licence=licence)
 
     def is_intact(self) -> bool:
-        """Whether the file or folder is still there with the same bytes."""
+        """Whether the file or folder is still there with the same bytes; at an address, as it was shared."""
         try:
+            if remote.address_of(self.path):
+                return remote.holds(self.path, self.checksum)
             return self.path.exists() and content_digest(self.path) == self.checksum
         except OSError:
             return False
+
+    def shared(self) -> Self:
+        """Put what it refers to to its address, if it has one; what another machine put there first is kept.
+
+        Returns:
+            The reference to what is there.
+        """
+        if remote.address_of(self.path) is None:
+            return self
+        remote.share(self.path)
+        checksum = content_digest(self.path)
+        digest = checksum if self.digest == self.checksum else self.digest
+        return self.model_copy(update={"checksum": checksum, "digest": digest})
+
+    def fetch(self) -> None:
+        """Have what it refers to on this machine; raises as `cnn.support.objects.Object` does."""
+        remote.fetch(self.path)

@@ -5,14 +5,17 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from cnn.support import remote
 from cnn.support.digests import content_digest
 from cnn.support.files import abandoned, atomic_file
 from cnn.support.fingerprint import PROJECT
 from cnn.support.listing import mark_as_cache
+from cnn.support.objects import SCHEMES
 from cnn.support.references import Reference
 
 _CHARACTERS = 16  # of a key, in a folder's name
 DOWNLOADS = "downloads"  # the only folder whose content is found by name and not by key
+_KEPT = (DOWNLOADS, *(f"{scheme}:" for scheme in SCHEMES))  # and working copies of stores at addresses
 
 
 class Origin(BaseModel):
@@ -49,10 +52,16 @@ def _origin_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.json")
 
 
+def remove(folder: Path) -> None:
+    """Delete a keyed folder and the record of its origin."""
+    remote.remove(folder)
+    _origin_file(folder).unlink(missing_ok=True)
+
+
 def unreachable(store: Path) -> Iterator[tuple[Path, str]]:
     """What in a store no run of the present code with the present data leads to: each path with the reason."""
     yield from ((path, "left by a killed run") for path in abandoned(store))
-    kept = [path for path in sorted(store.glob("*/[!.]*")) if path.is_dir() and path.parent.name != DOWNLOADS]
+    kept = [path for path in sorted(store.glob("*/[!.]*")) if path.is_dir() and path.parent.name not in _KEPT]
     gone: set[Path] = set()
     while found := {path: reason for path in kept if path not in gone and (reason := _obsolete(path, store, gone))}:
         gone |= set(found)

@@ -28,8 +28,8 @@ Indices = NDArray[np.int64]
 #: Shares of the images at which the learning curve is measured.
 _SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 #: Of the gradient: of heads that are only measured, and of the one that is kept.
-_MEASURED, _KEPT = 1e-4, 1e-8
-_MOST_ITERATIONS = 10_000
+MEASURED, KEPT = 1e-4, 1e-8
+MOST_ITERATIONS = 10_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class _Examples:
         return int(self.labels.max()) + 1
 
     def solve(
-        self, chosen: Indices, strengths: tuple[float, ...], tolerance: float = _MEASURED
+        self, chosen: Indices, strengths: tuple[float, ...], tolerance: float = MEASURED
     ) -> "Iterator[tuple[StandardScaler, LogisticRegression]]":
         """The head for some images at each strength, each solved from the one before."""
         from sklearn.linear_model import LogisticRegression
@@ -86,7 +86,7 @@ class _Examples:
         scaler = StandardScaler(copy=False)  # of what is a copy already
         values = scaler.fit_transform(self.features[chosen].astype(np.float64))
         weights = "balanced" if self.stage.class_weights == "balanced" else None
-        regression = LogisticRegression(class_weight=weights, max_iter=_MOST_ITERATIONS, tol=tolerance, warm_start=True)
+        regression = LogisticRegression(class_weight=weights, max_iter=MOST_ITERATIONS, tol=tolerance, warm_start=True)
         for strength in strengths:
             yield scaler, regression.set_params(C=1 / (strength * len(values))).fit(values, self.labels[chosen])
 
@@ -95,19 +95,20 @@ class _Examples:
         scaler, regression = solved
         return regression.predict_proba(scaler.transform(self.features[asked].astype(np.float64)))
 
-    def folds(self, seed: int) -> list[tuple[Indices, Indices]]:
-        """Images to solve from and images to measure on, each class in each fold."""
-        from sklearn.model_selection import StratifiedKFold
 
-        folds = min(self.stage.folds, int(np.bincount(self.labels).min()))
-        return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(self.labels, self.labels))
+def folds_of(labels: Indices, stage: HeadStage, seed: int) -> list[tuple[Indices, Indices]]:
+    """Images to solve from and images to measure on, each class in each fold."""
+    from sklearn.model_selection import StratifiedKFold
+
+    folds = min(stage.folds, int(np.bincount(labels).min()))
+    return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels))
 
 
 def _held_out(examples: _Examples, strengths: tuple[float, ...], seed: int) -> tuple[Floats, Floats]:
     """Probabilities (strengths, n, classes) by heads solved without the image, and log losses (strengths, folds)."""
     from sklearn.metrics import log_loss
 
-    folds = examples.folds(seed)
+    folds = folds_of(examples.labels, examples.stage, seed)
     probabilities = np.zeros((len(strengths), len(examples.labels), examples.classes))
     losses = np.zeros((len(strengths), len(folds)))
 
@@ -133,17 +134,23 @@ def solve_head(features: NDArray[np.float32], labels: Indices, stage: HeadStage,
     with threadpool_limits(1):  # on several threads such small products take twenty times as long
         probabilities, losses = _held_out(examples, strengths, seed)
         best = int(losses.mean(1).argmin())
-        ((scaler, regression),) = examples.solve(np.arange(len(labels)), (strengths[best],), _KEPT)
+        ((scaler, regression),) = examples.solve(np.arange(len(labels)), (strengths[best],), KEPT)
     errors = losses.std(1, ddof=1) / np.sqrt(losses.shape[1])
     path = tuple(
         Strength(strength, float(loss), float(error), confusion_matrix(labels, found.argmax(1), examples.classes))
         for strength, loss, error, found in zip(strengths, losses.mean(1), errors, probabilities, strict=True)
     )
-    weight = regression.coef_ / scaler.scale_
-    bias = regression.intercept_ - weight @ scaler.mean_
+    weight, bias = unscaled(scaler, regression.coef_, regression.intercept_)
+    return Head(weight, bias, path, strengths[best], probabilities[best])
+
+
+def unscaled(scaler: "StandardScaler", weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
+    """Weight and bias of each class for features as the network gives them, from those for standardised features."""
+    weight = weight / scaler.scale_
+    bias = bias - weight @ scaler.mean_
     if len(weight) == 1:  # two classes: one logit, shared between them
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return Head(weight, bias, path, strengths[best], probabilities[best])
+    return weight, bias
 
 
 def learning_curve(
@@ -151,7 +158,7 @@ def learning_curve(
 ) -> list[tuple[int, Confusion]]:
     """How good the head is when it is solved from fewer images: their number, and the cross-validated confusion."""
     examples = _Examples(features, labels, stage)
-    folds, curve = examples.folds(seed), list[tuple[int, Confusion]]()
+    folds, curve = folds_of(labels, stage, seed), list[tuple[int, Confusion]]()
 
     def measure(chosen: Indices, asked: Indices) -> Confusion:
         (solved,) = examples.solve(chosen, (strength,))

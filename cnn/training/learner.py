@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from cnn.data.datasets import Dataset
 from cnn.networks.running import set_parameters
 from cnn.support.backend import CPU, Devices, Network, mx, structural_parameters
+from cnn.support.errors import UserError
 from cnn.training.batches import Batch
 from cnn.training.checkpoints import Arrays, TrainingState
 from cnn.training.hyperparameters import Training
 from cnn.training.metrics import positive_class
+from cnn.training.workers import current_workers
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Learner:
 
     def __init__(self, settings: Training, classes: Classes, model: Model) -> None:
         self.settings, self.classes, self.model = settings, classes, model
-        self.contexts = model.devices.contexts
+        self.contexts, self.workers = model.devices.contexts, current_workers()
         self._weights = class_weights(settings, classes)
         self._loss = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
         self._loss.hybridize()
@@ -104,9 +106,16 @@ class Learner:
         return mx.nd.array(smoothed * self._weights[labels, None])
 
     def step(self, batch: Batch, learning_rate: float) -> tuple[float, NDArray[np.float32]]:
-        """Learn from one batch; returns its mean loss and the outputs (n, classes) it was computed from."""
+        """Learn from one batch, of which each worker takes a part.
+
+        Returns its mean loss and the outputs (n, classes) it was computed from.
+
+        Raises:
+            UserError: there are more workers than images, or one did not answer in time.
+        """
         inputs, labels = batch
-        parts = zip(self._split(inputs), self._split(self._targets(labels)), strict=True)
+        own = self._own_part(len(labels))
+        parts = zip(self._split(inputs[own]), self._split(self._targets(labels[own])), strict=True)
         losses, outputs = [], []
         with mx.autograd.record():
             for part, targets in parts:
@@ -114,12 +123,28 @@ class Learner:
                 losses.append(self._loss(outputs[-1], targets))
         mx.autograd.backward(losses)
         self.trainer.set_learning_rate(learning_rate)
-        self.trainer.step(len(labels))
+        self._update(len(labels))
         if self.settings.optimizer == "adam":
             self._decay(learning_rate * self.settings.weight_decay)
         self.steps_done += 1
-        loss = float(np.concatenate([part.asnumpy() for part in losses]).mean())
-        return loss, np.concatenate([output.asnumpy() for output in outputs])
+        found = [np.c_[output.asnumpy(), part.asnumpy()] for output, part in zip(outputs, losses, strict=True)]
+        rows = self.workers.gather(np.concatenate(found), len(labels))
+        return float(rows[:, -1].mean()), rows[:, :-1]
+
+    def _own_part(self, images: int) -> slice:
+        if images < self.workers.count:
+            raise UserError(
+                f"training {self.settings.name}: expected at most one worker for each image of a batch, found "
+                f"{self.workers.count} for {images}: start fewer."
+            )
+        return self.workers.part(images)
+
+    def _update(self, images: int) -> None:
+        if self.workers.count == 1:
+            self.trainer.step(images)
+        else:
+            self.workers.add_gradients(self.model.learning.collect_params())
+            self.trainer.update(images)
 
     def _decay(self, share: float) -> None:
         if share:
@@ -129,9 +154,17 @@ class Learner:
                         copy *= 1 - share
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
-        """Outputs (n, classes) of one batch, without learning from it."""
-        parts = self._split(batch[0])
-        return np.concatenate([output.asnumpy() for output in [self.model.predict(part) for part in parts]])
+        """Outputs (n, classes) of one batch, without learning from it; each worker computes a part."""
+        inputs, labels = batch
+        own = self.workers.part(len(labels))
+        parts = self._split(inputs[own]) if own.start < own.stop else []
+        outputs = [output.asnumpy() for output in [self.model.predict(part) for part in parts]]
+        none = np.empty((0, len(self.classes.names)), np.float32)
+        return self.workers.gather(np.concatenate([none, *outputs]), len(labels))
+
+    def share(self) -> None:
+        """Give all workers the parameters of the one that leads."""
+        self.workers.share(self.model.learning.collect_params())
 
     def optimizer_state(self) -> Arrays:
         """The optimizer's running averages, by parameter and position; equal on all devices."""

@@ -114,12 +114,26 @@ def best_epoch(settings: Training, history: Sequence[Epoch]) -> int:
 
 def _update(state: TrainingState, learner: Learner, row: Epoch, timing: Timing) -> None:
     """Bring a state up to date after an epoch."""
+    learner.share()
     state.current, state.optimizer = parameters(learner.model.learning), learner.optimizer_state()
     state.history.append(row)
     state.timings.append(timing)
     if best_epoch(learner.settings, state.history) == len(state.history) - 1:
         state.best = state.current
     state.epochs_done, state.steps_done = state.epochs_done + 1, learner.steps_done
+
+
+def _require_same_start(learner: Learner, start: tuple[int, int]) -> None:
+    """Give all workers the same parameters, if they are after the same epoch of as many batches."""
+    workers = learner.workers
+    starts = workers.gather(np.array([start], np.float32), workers.count).astype(int)
+    if (starts != starts[0]).any():
+        raise UserError(
+            f"training {learner.settings.name}: expected all workers to begin with the same data after the same epoch, "
+            f"found {', '.join(f'{steps} batches after epoch {done}' for done, steps in starts)}: run the same command "
+            "with one --store on all machines."
+        )
+    learner.share()
 
 
 def _train_remaining(learner: Learner, batches: Batches, state: TrainingState, seed: int, state_file: Path) -> None:
@@ -135,7 +149,8 @@ def _train_remaining(learner: Learner, batches: Batches, state: TrainingState, s
             training, timing = _train_epoch(learner, batches, epoch, moving_loss, advance)
             row = _evaluate_epoch(learner, batches, epoch, training)
             _update(state, learner, row, {"seconds": time.monotonic() - begin, **timing})
-            save_state(state_file, state)
+            if learner.workers.leads:
+                save_state(state_file, state)
 
 
 def train(
@@ -150,14 +165,15 @@ def train(
         The whole network's parameters, the history and the timings (row 0: before training), and the row kept.
 
     Raises:
-        UserError: the loss became infinite or NaN.
+        UserError: the loss became infinite or NaN, or the workers do not begin with the same.
     """
     learning, settings = learner.model.learning, learner.settings
     state = load_state(state_file)
     if state:
         logger.info("%s: resuming after epoch %d of %d", settings.name, state.epochs_done, settings.epochs)
         learner.restore(state)
-    else:
+    _require_same_start(learner, (state.epochs_done if state else 0, batches.steps_per_epoch))
+    if not state:
         first = _evaluate_epoch(learner, batches, 0, {})
         state = TrainingState(parameters(learning), {}, parameters(learning), [first], [{"seconds": 0.0}])
     _train_remaining(learner, batches, state, seed, state_file)

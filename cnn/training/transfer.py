@@ -25,11 +25,14 @@ from cnn.training.hyperparameters import HeadStage, Stage
 from cnn.training.learner import Classes, Learner, Model
 from cnn.training.loop import train
 from cnn.training.novelty import Novelty
+from cnn.training.partial_sums import complete, sample
 from cnn.training.records import RecordBatches, pack_records
 
 #: So many training images, and images that show nothing, tell how far below 0 outputs may be, and that times a margin
 #: is what keeps the ReLU behind the output block from clipping.
 _PROBED_IMAGES, _MARGIN = 16, 2.0
+#: From so many images at most the strength of a head is chosen; each takes 20 KB. The head of more is solved in blocks.
+_IN_MEMORY = 50_000
 
 
 def transfer(
@@ -86,12 +89,15 @@ def _solve(
 ) -> Checkpoint:
     """The head solved on the images that it may learn from, in the place of the output block."""
     ids, labels = _learning_images(dataset, stage)
-    values = FeatureStore(features).load(ids)
-    head = solve_head(values, labels, stage, seed)
+    store, chosen = FeatureStore(features), sample(labels, _IN_MEMORY, seed)
+    values = store.load([ids[number] for number in chosen])
+    head = solve_head(values, labels[chosen], stage, seed)
+    curve = learning_curve(values, labels[chosen], head.strength, stage, seed)
+    if len(chosen) < len(ids):
+        head = complete(head, lambda numbers: store.load([ids[number] for number in numbers]), labels, stage, seed)
     net = initialise(start.network.build(len(dataset.classes)), start.network.preprocessing.crop, seed, devices=devices)
     set_parameters(net, start.parameters, prefix="features")
     set_parameters(net, head_parameters(net, head, _probes(dataset, start, seed)), prefix="output")
-    curve = learning_curve(values, labels, head.strength, stage, seed)
     return replace(
         start,
         network=start.network.model_copy(update={"mirrored_mean": stage.mirrored_mean}),

@@ -13,6 +13,7 @@ from benchmarks import (
     cifar_vs_notebook,
     drift,
     gate,
+    head_scale,
     hotdog_vs_notebook,
     memory,
     novelty,
@@ -122,8 +123,33 @@ def test_gate(capsys: pytest.CaptureFixture) -> None:
 @pytest.mark.usefixtures("server")
 def test_memory(capsys: pytest.CaptureFixture) -> None:
     memory.main(["--quick"])
-    count, _, peak, *_ = capsys.readouterr().out.splitlines()[-1].split()
-    assert count == "40" and float(peak) > 0.1
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if " run, " in line]
+    assert {"embed: Completed", "embed: Cached", "publish drawn: Cached"} <= {row[0].partition(", ")[2] for row in rows}
+    (features,) = (int(row[3].replace(",", "")) for row in rows if row[0] == "first run, embed: Completed")
+    assert 4 * 512 * 0.8 < features < 4 * 512 * 1.2  # four bytes a channel; a fifth are test images, names are added
+    assert all(int(row[2]) > 100 for row in rows)
+
+
+@pytest.mark.slow
+def test_head_scale(capsys: pytest.CaptureFixture) -> None:
+    head_scale.main(["--quick"])
+    lines = capsys.readouterr().out.splitlines()
+    (difference,) = (line.rpartition(" ")[2] for line in lines if "scikit-learn" in line)
+    assert float(difference) < 1e-6
+    assert [line.split(" | ")[0] for line in lines[-3:]] == ["| prepare", "| embed", "| head"]
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("prefect_server")
+def test_scale(capsys: pytest.CaptureFixture) -> None:
+    from benchmarks import scale  # imports Prefect and Dask
+
+    scale.main(["--quick"])
+    *lines, last = capsys.readouterr().out.splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")]
+    assert [row[0] for row in rows[1:]] == ["| 1", "| 1 again"] and {len(row) for row in rows} == {4}
+    assert last.startswith("A shard of next to no work takes 0.")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from cnn.support.backend import Devices, mx
 from cnn.support.errors import UserError
 from cnn.training import scratch
 from cnn.training.recipes import CIFAR_RECIPES
+from cnn.training.workers import Workers
 from flows import cifar as module
 from flows.cifar import CifarSettings, cifar
 
@@ -124,6 +126,13 @@ def test_only_changed_architectures_are_trained(run: Runner, drawn: Path, monkey
     other_seed = run(seed=1)
     assert {"train lenet", "train wide"} <= other_seed.worked()
     assert {f"open {name}", f"prepare {name}", "pack pixels of 16 px"} <= other_seed.states.keys() - other_seed.worked()
+
+    second_worker = Workers()
+    second_worker.rank = 1
+    monkeypatch.setattr(module, "together", lambda: nullcontext(second_worker))
+    followed = run(seed=2)
+    assert followed.state == "Followed" and "Trained lenet, wide together with worker 0" in followed.message
+    assert "train wide" in followed.worked() and not any(task.startswith(("eval", "publ")) for task in followed.states)
 
 
 @pytest.mark.usefixtures("no_figures")

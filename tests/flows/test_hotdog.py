@@ -95,7 +95,7 @@ def test_only_what_changed_runs(
     assert again.worked() == {"open", "weights", "publish"} and again.version == first.version
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("no_figures")
 def test_settings_decide_what_runs(run: Runner, drawn: Path, tmp_path: Path) -> None:
     run(drawn)

@@ -17,6 +17,7 @@ from scored import expected, names_in, photos  # noqa: F401  (a fixture)
 from cnn.publication.champions import promote
 from cnn.publication.manifest import Manifest
 from cnn.serving.predictor import Predictor
+from cnn.serving.scoring import save_scores
 from cnn.support.errors import UserError
 from flows.score import score
 from flows.settings import ScoreSettings
@@ -69,16 +70,13 @@ def page() -> str:
 def test_a_run_a_second_and_a_change(
     run: Runner, opened: list[bytes], photos: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_shard = scoring.score_shard
-
-    def score_shard(*given: Any, **named: Any) -> Any:
-        """Score, and replace the champion after the first shard."""
-        part = of_shard(*given, **named)
+    def save(*given: Any) -> None:
+        """Save the scores of a shard, and replace the champion after the first."""
+        save_scores(*given)
         if not (models / "food" / "v0002").exists():
             add_champion(models)
-        return part
 
-    monkeypatch.setattr(scoring, "score_shard", score_shard)
+    monkeypatch.setattr(scoring, "save_scores", save)
     first = run()
     assert first.state == "Scored" and first.message.startswith("14 images scored by food v0001: ")
     assert set(first.states.values()) == {"Completed"} and len(first.states) > 3
@@ -87,7 +85,7 @@ def test_a_run_a_second_and_a_change(
         data = (photos / row["name"]).read_bytes()
         assert row == row | expected(predictor, data) | {"version": "v0001"}
     assert "| cut.jpg | damaged" in page() and page().startswith("# score: Scored\n\n14 images")
-    monkeypatch.setattr(scoring, "score_shard", of_shard)
+    monkeypatch.setattr(scoring, "save_scores", save_scores)
 
     second = run()
     assert second.message.startswith("14 images scored by food v0002: ")

@@ -14,6 +14,8 @@ from threading import Thread
 
 import prefect
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.events import AutomationCore, EventTrigger
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_HOME,
@@ -22,6 +24,7 @@ from prefect.settings import (
 )
 
 from cnn.support.errors import UserError
+from flows.deployments import LOST_RUNS, watch_for_lost_runs
 from flows.server import require_server
 
 
@@ -131,3 +134,14 @@ def alive(number: int) -> bool:
         return Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_watching_for_lost_runs_goes_on_when_deployed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    updated = list[object]()
+    monkeypatch.setattr(SyncPrefectClient, "update_automation", lambda self, _, automation: updated.append(automation))
+    for seconds in (300, 300, 200):
+        watch_for_lost_runs(seconds)
+    (automation,) = updated  # the server forgets whom it waits for when an automation is replaced
+    assert isinstance(automation, AutomationCore) and automation.name == LOST_RUNS
+    assert isinstance(automation.trigger, EventTrigger) and automation.trigger.within.total_seconds() == 200

@@ -10,12 +10,13 @@ import pytest
 from conftest import ROOT
 from edits import act, copy_code, replace, reword
 from prefect import Task
-from step_calls import DOWNLOADS, FROM_SCRATCH, STEPS, TRAININGS, make_call, reference
+from step_calls import DOWNLOADS, EMBEDDING, FROM_SCRATCH, PREPARING, STEPS, TRAININGS, make_call, reference
 
 from cnn.publication.manifest import Lineage
 from cnn.support import fingerprint
 from cnn.support.backend import Devices
 from cnn.support.references import Reference
+from cnn.support.remote import COPIES, local_path
 from cnn.training.hyperparameters import HeadStage, Training
 from tasks import caching, evaluating, fetching, preparing, publishing, scoring, training
 from tasks.gpus import Placement
@@ -84,11 +85,11 @@ def test_adapters_and_support_change_no_key(code: Path, changed: Compute) -> Non
         (["training/recipes"], set()),  # what a recipe says is an input of the steps that follow it
         (["data/sample"], {"draw sample"}),
         (["data/downloads"], DOWNLOADS),
-        (["data/sources/zips"], {"open photos", "prepare", "score"}),
-        (["data/sources/cifar"], {"open photos", "prepare"}),
-        (["data/preparation"], {"prepare"}),
+        (["data/sources/zips"], {"open photos", *PREPARING, "score"}),
+        (["data/sources/cifar"], {"open photos", *PREPARING}),
+        (["data/preparation"], PREPARING),
         (["training/augmentation"], FROM_SCRATCH),
-        (["training/features"], {"embed", "train head", "train output", "evaluate"}),
+        (["training/features"], {*EMBEDDING, "train head", "train output", "evaluate"}),
         (["training/head"], {"train head", "train output"}),
         (["training/loop"], TRAININGS),
         (["training/scratch"], FROM_SCRATCH),
@@ -122,12 +123,12 @@ def test_a_layer_changes_the_key_of_its_network(
 @pytest.mark.parametrize(
     ("library", "some", "others"),
     [
-        ("mxnet", {"embed", *TRAININGS, "evaluate", "publish"}, {"prepare", "download photos"}),
-        ("pillow", {"prepare", "embed", "pack pixels", "evaluate", "draw sample"}, DOWNLOADS),
-        ("pyarrow", {"prepare", "embed"}, {"draw sample", *DOWNLOADS}),
+        ("mxnet", {*EMBEDDING, *TRAININGS, "evaluate", "publish"}, {"prepare", "download photos"}),
+        ("pillow", {*PREPARING, *EMBEDDING, "pack pixels", "evaluate", "draw sample"}, DOWNLOADS),
+        ("pyarrow", {*PREPARING, *EMBEDDING}, {"draw sample", *DOWNLOADS}),
         ("matplotlib", {"evaluate", "compare"}, {*TRAININGS, "embed", "prepare"}),
-        ("onnx", {"open weights", "embed"}, {"prepare", *FROM_SCRATCH}),
-        ("onnxruntime", {"embed", "evaluate", "publish"}, {"prepare", *FROM_SCRATCH}),
+        ("onnx", {"open weights", *EMBEDDING}, {"prepare", *FROM_SCRATCH}),
+        ("onnxruntime", {*EMBEDDING, "evaluate", "publish"}, {"prepare", *FROM_SCRATCH}),
         ("scikit-learn", {"train head"}, {"prepare", "embed", *FROM_SCRATCH}),
     ],
 )
@@ -162,6 +163,8 @@ def variants(name: str, value: Any) -> Iterator[tuple[Any, bool]]:
         for key, each in value.items():
             yield from ((value | {key: other}, matters) for other, matters in variants(name, each))
         yield value | {"more": reference("more")}, True
+    elif isinstance(value, list):
+        yield [*value, 7], True
     elif isinstance(value, Devices):
         yield Devices(numbers=(3,)), False
         yield from ((Devices(kind=kind, numbers=numbers), True) for kind, numbers in (("gpu", (0,)), ("cpu", (0, 1))))
@@ -211,3 +214,11 @@ def test_inputs_decide_by_their_content(step: str, keys: dict[str, str]) -> None
 def test_photos_and_weights_do_not_depend_on_the_seed() -> None:
     for step in ("download photos", "open photos", "download weights", "open weights", "prepare"):
         assert "seed" not in STEPS[step][1]
+
+
+def test_store_at_an_address_is_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    keys = []
+    for machine in ("one", "another"):
+        monkeypatch.setenv(COPIES, str(tmp_path / machine))
+        keys.append(make_call("prepare", store=local_path("s3://bucket/store")).key())
+    assert len(set(keys)) == 1

@@ -31,6 +31,8 @@ def holds_class_folders(names: Sequence[str]) -> bool:
 class FolderSource(Source):
     """A folder of files ``[wrappers/][split/]class/…/name``, each of them one image."""
 
+    random_access = True
+
     @classmethod
     def matches(cls, path: Path, names: Sequence[str]) -> bool:
         return path.is_dir() and bool(names)
@@ -46,12 +48,16 @@ class FolderSource(Source):
         return (SourceImage(printable(file.name), file.label, file.split, b"") for file in self._layout.files)
 
     def _read(self) -> Iterator[SourceImage]:
-        for file in self._layout.files:
+        return self._read_some(0, None)
+
+    def _read_some(self, start: int, stop: int | None) -> Iterator[SourceImage]:
+        files = self._layout.files
+        if stop is None or stop > len(files):
+            files = [*files, *(SourceFile(name, None, None, reason) for name, reason in self._special().items())]
+        for file in files[start:stop]:
             problem = file.problem if file.label is None else self._problem(file)
             data = b"" if file.label is None or problem else self.load(file.name)
             yield SourceImage(printable(file.name), file.label, file.split, data, problem)
-        for name, reason in self._special().items():
-            yield SourceImage(printable(name), None, None, b"", reason)
 
     def _notes(self) -> tuple[str, ...]:
         return (*self._layout.notes, *self._other_files(file.name for file in self._layout.files if file.label is None))

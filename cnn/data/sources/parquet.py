@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from reprlib import repr as short_repr
 
@@ -35,6 +35,8 @@ _LARGEST_MEAN = 2 * MAX_BYTES  # of a row group's images: one that is too large 
 
 class ParquetSource(Source):
     """A Parquet file, or a folder of some; a word in a file's name, or in that of a folder, is the split."""
+
+    random_access = True
 
     @classmethod
     def matches(cls, path: Path, names: Sequence[str]) -> bool:
@@ -74,29 +76,42 @@ class ParquetSource(Source):
         return origin + self._other_files(name for name in self._all_names if name not in read)
 
     def _list(self) -> Iterator[SourceImage]:
-        return self._read(_LABELS)
+        return self._read_rows(0, None, _LABELS)
 
-    def _read(self, *columns: str) -> Iterator[SourceImage]:
+    def _read(self) -> Iterator[SourceImage]:
+        return self._read_some(0, None)
+
+    def _read_some(self, start: int, stop: int | None) -> Iterator[SourceImage]:
+        return self._read_rows(start, stop, _IMAGES, _LABELS)
+
+    def _read_rows(self, start: int, stop: int | None, *columns: str) -> Iterator[SourceImage]:
+        """The rows ``start`` to ``stop`` (without it) of all files, counted from 0."""
         for file in self._files:
-            name = printable(file.name)
-            for number, (label, data) in enumerate(self._rows(file, *columns or (_IMAGES, _LABELS)), start=1):
-                yield SourceImage(f"{name} row {number}", label, file.split, data)
+            if stop is not None and stop <= 0:
+                return
+            path = self.path / file.name if self.path.is_dir() else self.path
+            with _opened(path) as table:
+                name, first = printable(file.name), max(0, start)
+                rows = self._rows(path, table, first, stop, *columns)
+                for number, (label, data) in enumerate(rows, start=first + 1):
+                    yield SourceImage(f"{name} row {number}", label, file.split, data)
+                start -= table.metadata.num_rows
+                stop = None if stop is None else stop - table.metadata.num_rows
 
-    def _rows(self, file: SourceFile, *columns: str) -> Iterator[tuple[str | None, bytes]]:
-        """Class name and encoded image of each row; no image if ``columns`` do not name it.
+    def _rows(
+        self, path: Path, table: pq.ParquetFile, start: int, stop: int | None, *columns: str
+    ) -> Iterator[tuple[str | None, bytes]]:
+        """Class name and encoded image of some rows of a file; no image if ``columns`` do not name it.
 
         As of any file, at most `MAX_BYTES` of an image are read; a longer one is cut off, and so found damaged.
         """
-        path = self.path / file.name if self.path.is_dir() else self.path
-        with _opened(path) as table:
-            label_type = _require_columns(path, table.schema_arrow)
-            names = _class_names(path, table.schema_arrow) if pa.types.is_integer(label_type) else []
-            at_a_time = _rows_at_a_time(path, table.metadata) if _IMAGES in columns else _ROWS_AT_A_TIME
-            for batch in table.iter_batches(at_a_time, columns=columns):
-                labels = batch.column(_LABELS).to_pylist()
-                images = _encoded(batch) if _IMAGES in columns else [b""] * len(labels)
-                for label, image in zip(labels, images, strict=True):
-                    yield _label_of(label, names), image
+        label_type = _require_columns(path, table.schema_arrow)
+        names = _class_names(path, table.schema_arrow) if pa.types.is_integer(label_type) else []
+        for batch in _batches(path, table, start, stop, *columns):
+            labels = batch.column(_LABELS).to_pylist()
+            images = _encoded(batch) if _IMAGES in columns else [b""] * len(labels)
+            for label, image in zip(labels, images, strict=True):
+                yield _label_of(label, names), image
 
 
 def count_images(path: Path) -> int:
@@ -122,12 +137,25 @@ def read_images(path: Path, start: int, stop: int) -> Iterator[bytes]:
         UserError: the file is damaged.
     """
     with _opened(path) as table:
-        metadata = table.metadata
-        ends = list(accumulate(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)))
-        first, last = bisect_right(ends, start), bisect_left(ends, stop)
-        skipped = start - (ends[first - 1] if first else 0)
-        batches = table.iter_batches(_rows_at_a_time(path, metadata), range(first, last + 1), [_IMAGES])
-        yield from islice((image for batch in batches for image in _encoded(batch)), skipped, skipped + stop - start)
+        for batch in _batches(path, table, start, stop, _IMAGES):
+            yield from _encoded(batch)
+
+
+def _batches(
+    path: Path, table: pq.ParquetFile, start: int, stop: int | None, *columns: str
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of the rows ``start`` to ``stop`` (without it); row groups that hold none of them are not read."""
+    metadata = table.metadata
+    ends = list(accumulate(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)))
+    first = bisect_right(ends, start)
+    last = len(ends) if stop is None else min(len(ends), bisect_left(ends, stop) + 1)
+    at_a_time = _rows_at_a_time(path, metadata) if _IMAGES in columns else _ROWS_AT_A_TIME
+    place = ends[first - 1] if first else 0
+    for batch in table.iter_batches(at_a_time, range(first, last), columns):
+        begin, end = max(0, start - place), len(batch) if stop is None else min(len(batch), stop - place)
+        if begin < end:
+            yield batch.slice(begin, end - begin)
+        place += len(batch)
 
 
 @contextmanager

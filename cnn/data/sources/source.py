@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -47,6 +48,8 @@ class Source(ABC):
 
     #: Share of the training images, 0…1, that becomes validation if the source has only train and test.
     validation_share: ClassVar[float] = 0.2
+    #: Whether some images can be read without those before them: then the source can be read in shards.
+    random_access: ClassVar[bool] = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,14 +73,14 @@ class Source(ABC):
             for image in self._list():
                 yield replace(image, label=self._spelt(image.label))
 
-    def images(self) -> Iterator[SourceImage]:
+    def images(self, start: int = 0, stop: int | None = None) -> Iterator[SourceImage]:
         """All images, one in memory at a time: test, validation, train, and by name inside each.
 
         So an image that is in two splits comes first in the one that must stay untouched. A split that is the only
-        one counts as none.
+        one counts as none. With ``start`` and ``stop`` only those from the one, counted from 0, up to the other.
         """
         with readable(self.path):
-            for image in self._read():
+            for image in self._read_some(start, stop):
                 yield replace(image, label=self._spelt(image.label))
 
     def notes(self) -> tuple[str, ...]:
@@ -93,6 +96,10 @@ class Source(ABC):
     @abstractmethod
     def _read(self) -> Iterator[SourceImage]:
         """The images in the order of `images`."""
+
+    def _read_some(self, start: int, stop: int | None) -> Iterator[SourceImage]:
+        """Some of what `_read` gives; a format with `random_access` reads no others."""
+        return islice(self._read(), start, stop)
 
     def _list(self) -> Iterator[SourceImage]:
         """What `_read` gives; a format that can do so leaves out the data."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from cnn.publication.records import CHAMPION_FILE
 from cnn.serving.predictor import Predictor
 from cnn.support.errors import UserError
+from cnn.support.remote import refresh
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,9 @@ class CurrentChampion:
     def _look(self) -> tuple[int, ...] | None:
         """What is different once ``champion.json`` was replaced; None: it cannot be read."""
         try:
+            refresh(self._file)
             found = self._file.stat()
-        except OSError:
+        except (OSError, UserError):
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
 

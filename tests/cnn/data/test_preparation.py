@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 from preparations import names_of, prepared
 from writers import CLASSES, Files, encode, labelled_files, noise, png, write_folder
 
+from cnn.data import preparation
 from cnn.data.preparation import prepare
 from cnn.data.sources import open_source
 from cnn.data.sources.folders import FolderSource
@@ -46,6 +48,30 @@ def test_a_share_of_train_becomes_validation(tmp_path: Path) -> None:
     assert in_test == {name for name in files if name.startswith("test")}
     assert 10 <= sum(dataset.counts["validation"].values()) <= 40  # 24 of 120 expected
     assert "20% of train became validation" in dataset.split_origin
+
+
+@pytest.mark.parametrize("size", [3, 20, 1000])
+def test_shards_give_the_same_bytes(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = labelled_files("train", "test", count=10)
+    first, *_, last = sorted(files)
+    files |= {"train/hotdog/text.jpg": TEXT, "notes.txt": TEXT, "train/not_hotdog/copy.png": files[first]}
+    source = open_source(write_folder(tmp_path / "photos", files))
+    os.mkfifo(tmp_path / "photos" / "train" / "pipe.png")
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"file,label\n{last},hotdog\n")
+    monkeypatch.setattr(preparation, "_IMAGES_PER_SHARD", size)
+    spans = preparation.shards(source)
+    assert len(spans) == -(-source.counts().total() // size)
+    parts = [tmp_path / f"part {span.start}" for span in spans]
+    for span, part in zip(spans, parts, strict=True):
+        preparation.read_shard(source, span, part, labels=labels)
+    whole, joined = (
+        prepare(source, tmp_path / "a", labels=labels),
+        prepare(source, tmp_path / "b", parts=parts, labels=labels),
+    )
+    assert content_digest(whole.folder) == content_digest(joined.folder)
+    assert {each.name for each in whole.left_out} >= {"train/hotdog/text.jpg", "notes.txt", "train/pipe.png"}
+    assert whole.conflicts
 
 
 class Halved(FolderSource):

@@ -18,7 +18,7 @@ from cnn.networks.architectures import squeezenet
 from cnn.networks.running import initialise, set_parameters
 from cnn.support.backend import CPU, Devices, mx
 from cnn.support.files import folder_size
-from cnn.training.features import FeatureStore, embed, learning_splits
+from cnn.training.features import Embedder, FeatureStore, embed, embed_shards, learning_splits, missing, write_shard
 
 LEARNT = ("train", "validation")
 CHANNELS = 512
@@ -80,7 +80,7 @@ def test_what_a_head_may_learn_from(drawn_dataset: Dataset) -> None:
 
 def test_only_missing_images_are_embedded(drawn_dataset: Dataset, tmp_path: Path, embedded: list[int]) -> None:
     known = ids_of(drawn_dataset, "train")[3]
-    FeatureStore(tmp_path).add([(known, np.ones(CHANNELS, np.float32))])
+    write_shard(tmp_path, [(known, np.ones(CHANNELS, np.float32))])
     assert add(drawn_dataset, tmp_path) == 23
     assert embedded == [1] * 23
     assert (read(tmp_path, drawn_dataset)[known] == 1).all()
@@ -114,7 +114,13 @@ def test_large_dataset_has_several_files(
 ) -> None:
     monkeypatch.setattr(cnn.training.features, "_IMAGES_PER_SHARD", 5)
     add(drawn_dataset, tmp_path)
-    assert len(list(tmp_path.glob("*.arrow"))) == 5  # of 24 images
+    together = {path.name: path.read_bytes() for path in tmp_path.glob("*.arrow")}
+    assert len(together) == 5  # of 24 images
+    each, embedder = tmp_path / "each", Embedder(START)
+    for shard in missing(drawn_dataset, each, LEARNT):
+        embed_shards(drawn_dataset, [shard], embedder, each)
+    assert {path.name: path.read_bytes() for path in each.iterdir()} == together
+    assert missing(drawn_dataset, each, LEARNT) == []
     centres = to_tensor([center_view(decode(row.data)) for row in drawn_dataset.rows("train")]).mean(axis=(1, 2, 3))
     for features, centre in zip(read(tmp_path, drawn_dataset).values(), centres, strict=True):
         np.testing.assert_allclose(features, centre, rtol=1e-3)
@@ -124,15 +130,14 @@ def test_large_dataset_has_several_files(
 def test_what_is_loaded_is_what_was_added(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((5, CHANNELS), np.float32)
     items = list(zip("pqrst", values, strict=True))
+    write_shard(tmp_path, items[:3])
+    write_shard(tmp_path, items[3:])
     store = FeatureStore(tmp_path)
-    store.add(items[:3])
-    store.add(items[3:])
-    for each in (store, FeatureStore(tmp_path)):
-        np.testing.assert_array_equal(each.load("tpr"), values[[4, 0, 2]])
-        assert "p" in each and "u" not in each
+    np.testing.assert_array_equal(store.load("tpr"), values[[4, 0, 2]])
+    assert "p" in store and "u" not in store
 
 
 def test_an_image_takes_two_kilobytes(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((256, CHANNELS), np.float32)
-    FeatureStore(tmp_path).add([(f"{number:064x}", each) for number, each in enumerate(values)])
+    write_shard(tmp_path, [(f"{number:064x}", each) for number, each in enumerate(values)])
     assert folder_size(tmp_path) / 256 * 20_000 < 50e6

@@ -80,6 +80,10 @@ def test_every_format_gives_the_same_images(form: Form, tmp_path: Path) -> None:
     assert len({image.name for image in found}) == len(found)
     assert [replace(image, data=b"") for image in source.listing()] == [replace(image, data=b"") for image in found]
     assert (list(source.images()), source.counts()) == (found, counts)
+    for size in (1, 3, len(found)):
+        spans = [(start, start + size) for start in range(0, len(found), size)]
+        assert [image for span in spans for image in source.images(*span)] == found
+        assert list(source.images(size)) == found[size:]
     assert source.caveats() == ()
 
 
