@@ -1,8 +1,6 @@
 """Fixtures that several rooms share: drawn images, pretrained-like weights, Prefect's test server."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,6 +37,7 @@ settings.load_profile("any machine")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--network", action="store_true", help="run the tests that download from the internet")
     parser.addoption("--slow", action="store_true", help="run the tests that take ten seconds or more")
+    parser.addoption("--moments", type=int, default=1, help="how often each flow is killed (tests/faults)")
     parser.addoption("--long", action="store_true", help="run the tests that take a minute or more, too")
 
 
@@ -152,23 +151,6 @@ def task_states(flow_run: UUID, named: Callable[[str], str] = str) -> dict[str, 
             before = ended
             time.sleep(0.2)
     raise TimeoutError(f"of the tasks only these have ended: {before}")
-
-
-def kill_in_mid_training(flow: str, store: Path, *arguments: str) -> None:
-    """Run ``flows/FLOW.py`` on Prefect's test server in a process of its own, and kill that once it has trained."""
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        environment = os.environ | {"PREFECT_API_URL": str(client.api_url)}
-    command = [sys.executable, str(ROOT / "flows" / f"{flow}.py"), "--store", str(store), *arguments]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(store.glob("training/*/state.npz")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert list(store.glob("training/*/state.npz")), "it was killed before it had trained"
-    assert not list(store.glob("training/*/checkpoint/checkpoint.npz")), "it was killed too late to show anything"
 
 
 @pytest.fixture

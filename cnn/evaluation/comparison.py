@@ -148,7 +148,8 @@ def compare(checkpoints: Mapping[str, Path], reports: Mapping[str, Path], datase
         rows=tuple(entry.row(name, split, images) for name, entry in entries.items()),
     )
     with atomic_folder(folder) as temporary:
-        shutil.copytree(reports[comparison.best], temporary, dirs_exist_ok=True)
+        for file in reports[comparison.best].iterdir():  # copytree would not say that the disk is full
+            shutil.copyfile(file, temporary / file.name)
         (temporary / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=2), encoding="utf-8")
         for name, entry in entries.items():
             pq.write_table(history_table(entry.history), temporary / f"{name}-history.parquet")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from conftest import kill_in_mid_training, write_images
+from conftest import write_images
 from hotdog_flow import ALL, TRAINING, Runner, no_figures, photos, published, run  # noqa: F401  (fixtures)
 
 from cnn.__main__ import main
@@ -144,22 +144,6 @@ def test_damaged_cache_is_rebuilt(run: Runner, drawn: Path, tmp_path: Path) -> N
     champion.unlink()
     assert run(drawn).worked() == {"publish"} and json.loads(champion.read_text())["version"] == "v0002"
     assert not run(drawn).worked()
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("no_figures")
-def test_killed_run_ends_as_if_nothing_had_happened(
-    run: Runner, drawn: Path, tmp_path: Path, weights_file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    notebook = {"recipe": "notebook", "epochs": 8}
-    whole = run(drawn, **notebook, store=tmp_path / "whole", models=tmp_path / "whole_models")
-    places = ("--data", str(drawn), "--weights", str(weights_file), "--models", str(tmp_path / "models"))
-    kill_in_mid_training("hotdog", tmp_path / "store", "--recipe", "notebook", "--epochs", "8", *places)
-    caplog.clear()
-    after = run(drawn, **notebook)
-    assert "resuming after epoch" in caplog.text
-    for name in ("squeezenet.params", "history.parquet", "metrics.json"):
-        assert (after.version / name).read_bytes() == (whole.version / name).read_bytes()
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -1,11 +1,11 @@
 """A disk that is full while a version is written: the place is named, and nothing is left."""
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from candidates import Made, make_candidate
+from disks import disk  # noqa: F401  (a fixture)
 
 from cnn.data.datasets import Dataset
 from cnn.publication import exports
@@ -17,27 +17,6 @@ from cnn.support.errors import UserError, plain_errors
 @pytest.fixture(scope="module")
 def hotdog(drawn_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make_candidate(tmp_path_factory.mktemp("hotdog"), drawn_dataset, 0)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mount a disk with so many KiB, or change it; skips where that is not permitted."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = False
-
-    def mount(size: int) -> Path:
-        nonlocal mounted
-        options = f"{'remount,' if mounted else ''}size={size}k"
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=False)
-        if done.returncode:
-            pytest.skip("disks cannot be mounted here")
-        mounted = True
-        return place
-
-    yield mount
-    if mounted:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 # full in the report, the parameters, the symbol (which MXNet cuts off in silence), the parameters again, ONNX, the rest
