@@ -119,7 +119,7 @@ def test_gate(capsys: pytest.CaptureFixture) -> None:
     assert len(rows) == 1 + len(gate.rules()) and {len(row) for row in rows} == {6}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("server")
 def test_memory(capsys: pytest.CaptureFixture) -> None:
     memory.main(["--quick"])
