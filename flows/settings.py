@@ -230,6 +230,11 @@ class ScoreSettings(FlowSettings, _Scoring):
         """Refuse also an input that is not there, and an output that cannot be written or is something else."""
         if not (self.input.exists() or address_of(self.input)):
             raise UserError(f"input {self.input}: there is no such file or folder; check the path.")
+        if (address := address_of(self.input)) and self.runner.startswith("dask:"):
+            raise UserError(
+                f"input {address}: only the machine of the flow gets a copy of it: with runner {self.runner} name a "
+                "folder that all machines see, or set runner threads or dask."
+            )
         require_provider(self.provider)
         find_champion(self.models, self.name)
         super().check()

@@ -99,7 +99,7 @@ def fetch_data(data: str, *, seed: int, store: Path, mirror: str | None) -> Refe
     if data in DATASETS:
         return download_data(data, store, mirror)
     if is_address(data):
-        return Objects.at(data, store)
+        return RemoteImages.at(data, store)
     return open_data(Path(data))
 
 
@@ -107,7 +107,7 @@ def fetch_input(path: Path, store: Path) -> Path:
     """Where the images that are scored are on this machine."""
     if (address := address_of(path)) is None:
         return path.absolute()
-    images = Objects.at(address, store)
+    images = RemoteImages.at(address, store.absolute())
     images.fetch()
     return images.path
 
@@ -121,7 +121,7 @@ def fetch_weights(weights: str, backbone: str, *, seed: int, store: Path, mirror
     return open_weights(Path(weights), pretrained_network(backbone))
 
 
-class Objects(Reference):
+class RemoteImages(Reference):
     """Images in object storage, of which `path` is the copy on this machine: listed now, downloaded when needed.
 
     Attributes:

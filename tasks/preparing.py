@@ -1,5 +1,7 @@
 """Prepare what training reads: a dataset, and of it features, records or pixels."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -12,10 +14,10 @@ from cnn.data.sources import Source, open_source
 from cnn.evaluation.calibration import require_threshold
 from cnn.networks.architectures import NetworkConfig
 from cnn.support.backend import Devices
-from cnn.support.files import text_digest
+from cnn.support.files import locked, text_digest
 from cnn.support.references import Reference, SharedPath
 from cnn.support.remote import fetch
-from cnn.support.store import remove
+from cnn.support.store import remove_keyed
 from cnn.training.checkpoints import pretrained
 from cnn.training.features import Embedder, FeatureStore, Rows, embed_shards, learning_splits, missing
 from cnn.training.features import embed as embed_images
@@ -62,18 +64,27 @@ class Features(Reference):
 def prepare(source: Reference, *, labels: Reference | None, test_as_validation: bool, store: Path) -> Prepared:
     """One Parquet file per split, beside a report of what was left out and why."""
     folder = own_folder(store, "datasets")
-    table, parts = labels.path if labels else None, list[Path]()
-    images = _opened(source)
-    if len(spans := shards(images)) > 1:
-        common = {"source": source, "labels": labels, "count": len(spans), "store": store}
-        each = [{"start": span.start, "stop": span.stop, "number": n} | common for n, span in enumerate(spans, start=1)]
-        for made in run_shards(prepare_shard, each, "preparing"):
-            made.fetch()  # another machine may have made it
-            parts.append(made.path)
-    dataset = prepare_dataset(images, folder, labels=table, test_as_validation=test_as_validation, parts=parts)
-    for part in parts:
-        remove(part)  # as large as the dataset, and of no more use
+    images, table = _opened(source), labels.path if labels else None
+    with _parts(images, source, labels, store) as parts:
+        dataset = prepare_dataset(images, folder, labels=table, test_as_validation=test_as_validation, parts=parts)
     return Prepared.to(folder, dataset.digest(), notes=source.notes)
+
+
+@contextmanager
+def _parts(images: Source, source: Reference, labels: Reference | None, store: Path) -> Iterator[list[Path]]:
+    """The folders of a source's shards, which are deleted after use; none if it is a single shard."""
+    if len(spans := shards(images)) == 1:
+        yield []
+        return
+    common = {"source": source, "labels": labels, "count": len(spans), "store": store}
+    each = [{"start": span.start, "stop": span.stop, "number": n} | common for n, span in enumerate(spans, start=1)]
+    with locked(store / "parts"):  # another run may need the same ones
+        made = run_shards(prepare_shard, each, "preparing")
+        for part in made:
+            part.fetch()  # another machine may have made it
+        yield [part.path for part in made]
+        for part in made:
+            remove_keyed(part.path)  # all together as large as the dataset
 
 
 @lru_cache(maxsize=1)
@@ -138,6 +149,7 @@ def embed(
         common = {"dataset": dataset, "weights": weights, "network": network, "devices": devices, "folder": folder}
         each = [{"rows": rows, "number": n, "count": len(lacking)} | common for n, rows in enumerate(lacking, start=1)]
         run_shards(embed_shard, each, "embedding")
+        _embedder.cache_clear()  # the training needs the memory
     else:
         embed_images(prepared, start, folder, splits=splits, devices=devices)
     digest = text_digest(dataset.digest, *splits, folder.name)

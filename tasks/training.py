@@ -23,9 +23,13 @@ from tasks.steps import step
 
 
 def _save(folder: Path, trained: Checkpoint, state_file: Path) -> Reference:
-    save_checkpoint(folder, trained)
-    reference = Reference.to(folder, file_digest(checkpoint_file(folder)))
-    state_file.unlink(missing_ok=True)  # three times the checkpoint's size, and of no more use
+    """Write a checkpoint into its place in ``folder``; of workers that trained together, each into one of its own."""
+    workers = current_workers()
+    place = folder / ("checkpoint" if workers.leads else f"checkpoint-{workers.rank}")
+    save_checkpoint(place, trained)
+    reference = Reference.to(place, file_digest(checkpoint_file(place)))
+    if workers.leads:
+        state_file.unlink(missing_ok=True)  # three times the checkpoint's size, and of no more use
     return reference
 
 
@@ -56,7 +60,7 @@ def train_stage(
             inputs=inputs.path,
             state_file=state_file,
         )
-    return _save(folder / "checkpoint", trained, state_file)
+    return _save(folder, trained, state_file)
 
 
 @step("train {stage.architecture}")
@@ -70,7 +74,7 @@ def train_architecture(
         trained = train_from_scratch(
             Dataset.open(dataset.path), stage, seed=seed, devices=own, pixels=pixels.path, state_file=state_file
         )
-    return _save(folder / "checkpoint", trained, state_file)
+    return _save(folder, trained, state_file)
 
 
 def train_architectures(

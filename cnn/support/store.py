@@ -52,7 +52,7 @@ def _origin_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.json")
 
 
-def remove(folder: Path) -> None:
+def remove_keyed(folder: Path) -> None:
     """Delete a keyed folder and the record of its origin."""
     remote.remove(folder)
     _origin_file(folder).unlink(missing_ok=True)

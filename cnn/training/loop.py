@@ -10,6 +10,7 @@ import numpy as np
 from cnn.networks.running import parameters, set_parameters
 from cnn.support.backend import mx
 from cnn.support.errors import UserError
+from cnn.support.files import text_digest
 from cnn.support.progress import progress_bar
 from cnn.training.batches import Batch, Batches
 from cnn.training.checkpoints import Arrays, Epoch, Timing, TrainingState, load_state, save_state
@@ -124,14 +125,15 @@ def _update(state: TrainingState, learner: Learner, row: Epoch, timing: Timing) 
 
 
 def _require_same_start(learner: Learner, start: tuple[int, int]) -> None:
-    """Give all workers the same parameters, if they are after the same epoch of as many batches."""
-    workers = learner.workers
-    starts = workers.gather(np.array([start], np.float32), workers.count).astype(int)
+    """Give all workers the same parameters, if they are after the same epoch of as many batches, by one recipe."""
+    workers, settings = learner.workers, int(text_digest(learner.settings.model_dump_json())[:5], 16)
+    starts = workers.gather(np.array([(*start, settings)], np.float32), workers.count).astype(int)
     if (starts != starts[0]).any():
+        found = ", ".join(f"settings {number:x}, {steps} batches, after epoch {done}" for done, steps, number in starts)
         raise UserError(
-            f"training {learner.settings.name}: expected all workers to begin with the same data after the same epoch, "
-            f"found {', '.join(f'{steps} batches after epoch {done}' for done, steps in starts)}: run the same command "
-            "with one --store on all machines."
+            f"training {learner.settings.name}: expected all workers to begin with the same settings and data after "
+            f"the same epoch, found {found}: run the same command with one --store, and one "
+            "PREFECT_LOCAL_STORAGE_PATH, on all machines."
         )
     learner.share()
 
