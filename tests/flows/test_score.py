@@ -133,6 +133,10 @@ def test_interrupted_run_is_continued(
     ("settings", "message"),
     [
         ({"input": "nowhere"}, r"^input nowhere: there is no such file or folder; check the path"),
+        (
+            {"input": "s3://bucket/a", "runner": "dask:tcp://10.0.0.1:1"},
+            "^input s3://bucket/a: only the machine of the",
+        ),
         ({"output": "/proc/nowhere/a.parquet"}, "^output /proc/nowhere: cannot be written to"),
         ({"output": "."}, "^output .: expected a new file, or scores of an earlier run, found something else"),
         ({"models": "empty"}, "^empty: no model 'hotdog' is published there"),

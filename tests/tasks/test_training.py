@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from cnn.support import progress
 from cnn.support.backend import CPU
 from cnn.support.references import Reference
 from cnn.training import loop
-from cnn.training.checkpoints import TrainingState, load_checkpoint, save_parameters, save_state
+from cnn.training.checkpoints import Checkpoint, TrainingState, load_checkpoint, save_parameters, save_state
 from cnn.training.recipes import cifar_recipe, hotdog_recipe
 from tasks import preparing, training
 from tasks.gpus import Placement
@@ -135,3 +136,18 @@ def test_same_checkpoint_has_the_same_digest(train_lenet: Train, tmp_path: Path)
     first, second = (train_lenet(store=tmp_path / name) for name in ("first", "second"))
     assert first.digest == second.digest and first.path != second.path
     assert first.digest != train_lenet(seed=1).digest
+
+
+def test_workers_keep_checkpoints_of_their_own(
+    drawn_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = random_parameters(seed=0)
+    state = tmp_path / "state.npz"
+    state.touch()
+    saved = {}
+    for rank in (1, 0):
+        monkeypatch.setattr(training, "current_workers", lambda rank=rank: SimpleNamespace(rank=rank, leads=not rank))
+        trained = Checkpoint(PRETRAINED, drawn_dataset.classes, values, ({"epoch": 0},), ({"seconds": float(rank)},))
+        saved[rank] = training._save(tmp_path, trained, state)
+        assert state.exists() == bool(rank)
+    assert saved[0].is_intact() and saved[1].is_intact() and saved[0].digest == saved[1].digest

@@ -22,6 +22,7 @@ from cnn.training.checkpoints import Arrays, load_state
 from cnn.training.hyperparameters import ImageStage, Training
 from cnn.training.learner import Learner
 from cnn.training.loop import learning_rate, train
+from cnn.training.workers import Workers
 
 LABELS = np.array([0, 1, 1, 0, 1, 0, 0, 1])
 START = {"weight": np.full((2, 3), 0.5, np.float32), "bias": np.zeros(2, np.float32)}
@@ -259,3 +260,15 @@ def test_waiting_for_batches_is_outside_the_network(tmp_path: Path, monkeypatch:
     _, _, timings, _ = train(learner, SlowBatches(), seed=0, state_file=tmp_path / "state.npz")
     expected = {"seconds": 2 * (3 + 1) + 5, "training_seconds": 2 * (3 + 1), "outside_network": 0.75}
     assert timings == [{"seconds": 0.0}, *[expected] * STAGE.epochs]
+
+
+@pytest.mark.parametrize("number", range(3), ids=["epoch", "batches", "settings"])
+def test_workers_that_begin_differently_are_refused(number: int, tmp_path: Path) -> None:
+    class Apart(Workers):
+        def gather(self, rows: Any, images: int) -> Any:
+            return np.concatenate([rows, rows + np.eye(3)[number]])
+
+    learner = Scripted(ImageStage(epochs=1), learning=[0], train=[0, 0], validation=[0, 0])
+    learner.workers = Apart()
+    with pytest.raises(UserError, match="all workers to begin with the same settings and data after the same epoch"):
+        train(learner, FewBatches([("learning", LABELS)], **SPLITS), seed=0, state_file=tmp_path / "state.npz")
