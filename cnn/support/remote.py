@@ -30,6 +30,7 @@ COPIES = "HOTDOG_COPIES"
 #: The object that lists a folder's files.
 CONTENTS = "contents.json"
 _NONE = Stored(-1, None, None)
+_ATTEMPTS = 5  # at an object that others replace
 
 
 def local_path(address: str) -> Path:
@@ -176,13 +177,27 @@ def _is_same(file: Path, digest: str) -> bool:
 
 
 def refresh(file: Path) -> None:
-    """Make the working copy of an object the same as that, or gone; a path without an address stays as it is."""
+    """Make the working copy of an object the same as that, or gone; a path without an address stays as it is.
+
+    Raises:
+        ConflictError: another machine has replaced it again and again meanwhile.
+    """
     if place := object_of(file):
-        if found := place.stored():
-            if not _is_same(file, found.digest):
-                place.download(file, found.digest)
-        elif file.is_file():
-            file.unlink()
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                _refresh_once(place, file)
+                return
+            except (ConflictError, FileNotFoundError):  # since it was looked at
+                if attempt == _ATTEMPTS:
+                    raise
+
+
+def _refresh_once(place: Object, file: Path) -> None:
+    if found := place.stored():
+        if not _is_same(file, found.digest):
+            place.download(file, found.digest, found.e_tag)
+    elif file.is_file():
+        file.unlink()
 
 
 def holds(path: Path, checksum: str) -> bool:
