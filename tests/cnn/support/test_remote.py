@@ -95,6 +95,8 @@ def test_damage_is_noticed_and_repaired(what: str, storage: Server) -> None:
         folder.delete([name if what == "deleted" else remote.CONTENTS])
     assert not made.is_intact()
     assert made.shared() == made and made.is_intact()
+    found = (folder / name).read()
+    assert found and found[0] == FILES["a.bin"]
 
 
 def test_damaged_working_copy_is_replaced(storage: Server) -> None:
