@@ -31,7 +31,6 @@ from cnn.publication.versions import Served, claim_version, is_intact, open_clas
 from cnn.support.files import atomic_folder, file_digest
 from cnn.support.objects import ConflictError
 from cnn.support.parallel import ordered_map
-from cnn.support.remote import address_of
 from cnn.training.checkpoints import Checkpoint, checkpoint_file, load_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -155,8 +154,7 @@ def _accuracies(folder: Path) -> dict[str, float]:
 
 def _write_version(candidate: Candidate, folder: Path, digest: str, decision: Decision, best: Path | None) -> Path:
     version = claim_version(folder)
-    # at an address, what is still here is of a version that is gone there
-    with atomic_folder(version, existing="replace" if address_of(version) else "refuse") as temporary:
+    with atomic_folder(version, existing="refuse") as temporary:
         for file in sorted(candidate.report.iterdir()):
             shutil.copyfile(file, temporary / file.name)
         trained, report = load_checkpoint(candidate.checkpoint), Report.open(candidate.report)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import count
@@ -89,6 +90,8 @@ def claim_version(folder: Path) -> Path:
     """As `next_version`; at an address no other machine gets the same."""
     while not claim(version := next_version(folder)):
         continue
+    if remote.address_of(version):  # what is still here is of a version that is gone there
+        shutil.rmtree(version, ignore_errors=True)
     return version
 
 
@@ -177,7 +180,7 @@ def can_answer(version: Path) -> bool:
     """Whether a version's manifest and network are as they were published; other files do not count.
 
     Raises:
-        UserError: it cannot be told, as object storage does not answer or denies access.
+        UserError: this cannot be known, as object storage does not answer or denies access.
     """
     try:
         verified(version)
