@@ -17,11 +17,13 @@ from typing import Any
 from prefect.cache_policies import CachePolicy
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.filesystems import LocalFileSystem
+from prefect.results import ResultStore
 from pydantic import BaseModel
 
 from cnn.data.images import Preprocessing
 from cnn.networks.architectures import NetworkConfig, find_architecture
 from cnn.support.backend import Devices
+from cnn.support.errors import UserError
 from cnn.support.files import text_digest
 from cnn.support.fingerprint import PROJECT, fingerprint_function
 from cnn.support.references import Reference
@@ -123,9 +125,21 @@ class WhileIntact(CachePolicy):
     def compute_key(
         self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
     ) -> str:
-        """The cache key; a cached result whose files are gone or altered is discarded first."""
-        key = Call(self.function, inputs, self.unkeyed).key()
-        store = task_ctx.result_store
+        """The cache key; a cached result whose files are gone or altered is discarded first.
+
+        Raises:
+            UserError: object storage cannot be asked. Prefect goes on without the cache then; `require_cache` does not.
+        """
+        _unanswered.set(None)
+        try:
+            return self._compute_key(Call(self.function, inputs, self.unkeyed).key(), task_ctx.result_store)
+        except UserError as error:
+            _unanswered.set(error)
+            raise
+
+    def _compute_key(self, key: str, store: ResultStore) -> str:
+        if isinstance(store.result_storage, SharedResults):
+            store.result_storage.look(key)
         if store.exists(key):
             reference = store.read(key).result
             if not (isinstance(reference, Reference) and reference.is_intact()):
@@ -136,14 +150,27 @@ class WhileIntact(CachePolicy):
         return key
 
 
+_unanswered: ContextVar[UserError | None] = ContextVar("unanswered", default=None)
+
+
+def require_cache() -> None:
+    """Raise again what kept the present step's result from being looked up."""
+    if error := _unanswered.get():
+        raise error
+
+
 class SharedResults(LocalFileSystem):
     """What steps came to, kept beside a store that has an address: another machine finds it there."""
 
     _block_type_name = "Shared results"
 
+    def look(self, path: str) -> None:
+        """Have a result here as it is there now; unlike Prefect, raise what object storage answers."""
+        refresh(self._resolve_path(path))
+
     def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
         """A result, as it is there now; raises a ValueError if there is none."""
-        refresh(self._resolve_path(path))
+        self.look(path)
         return super().read_path(path, _sync=True)  # type: ignore[call-arg, return-value]
 
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> str:  # type: ignore[override]

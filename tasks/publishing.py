@@ -9,7 +9,7 @@ from prefect.context import AssetContext
 
 from cnn.data.catalog import DATASETS
 from cnn.data.datasets import Dataset
-from cnn.publication.champions import champion, standing_champion
+from cnn.publication.champions import NoChampionError, champion, standing_champion
 from cnn.publication.gate import Promotion, require_same_source
 from cnn.publication.manifest import Lineage, Manifest
 from cnn.publication.new_data import require_no_drift
@@ -17,7 +17,6 @@ from cnn.publication.publishing import publish as publish_version
 from cnn.publication.versions import can_answer, is_intact, verified
 from cnn.support.backend import Devices
 from cnn.support.digests import content_digest
-from cnn.support.errors import UserError
 from cnn.support.references import Reference
 from cnn.support.remote import address_of
 from cnn.training.hyperparameters import Recipe
@@ -31,7 +30,7 @@ class ModelVersion(Reference):
         """Whether it has the same files as when it was published, and its model a champion that can answer."""
         try:
             best = champion(self.path.parent)
-        except UserError:
+        except NoChampionError:
             return False
         if best is None or not can_answer(best):
             return False

@@ -19,7 +19,7 @@ from prefect.states import State
 from cnn.support.errors import TransientError, UserError, plain_errors
 from cnn.support.progress import observed_by
 from cnn.support.references import Reference
-from tasks.caching import Call, WhileIntact, bind, calling, references_in
+from tasks.caching import Call, WhileIntact, bind, calling, references_in, require_cache
 
 Result = TypeVar("Result", bound=Reference)
 _durations: ContextVar[dict[str, float]] = ContextVar("durations")
@@ -97,6 +97,7 @@ def step(
     def decorate(function: Callable[..., Result]) -> Task[..., Result]:
         @functools.wraps(function)
         def guarded(*arguments: Any, **named: Any) -> Result:
+            require_cache()
             call = Call(function, bind(function, *arguments, **named), unkeyed)
             begin = time.monotonic()
             with plain_errors(), observed_by(_ProgressArtifact()), calling(call):

@@ -95,7 +95,7 @@ def is_due(version: Path) -> bool:
     facts, entry = read_manifest(version), _readable_entry(version.parent)
     if not (facts["promoted"] and entry):
         return bool(facts["promoted"])
-    if (facts.get("judgement") or {}).get("champion", entry.version) != entry.version:
+    if (facts.get("judgement") or {}).get("champion") != entry.version:  # also if there was no champion to compare with
         return False
     newer = version_number(version) > version_number(version.parent / entry.version)
     return newer and not (entry.by and facts["created"] < entry.since)

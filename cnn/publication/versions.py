@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import count
@@ -28,7 +29,9 @@ from cnn.publication.records import (
     read_manifest,
 )
 from cnn.support import remote
-from cnn.support.errors import TransientError, UserError
+from cnn.support.errors import UserError
+from cnn.support.objects import TOGETHER
+from cnn.support.parallel import ordered_map
 from cnn.training.novelty import Novelty
 
 logger = logging.getLogger(__name__)
@@ -37,6 +40,10 @@ _VERSION = re.compile(r"v(\d{4,})")
 _DAMAGED = "damaged-"  # how the names of folders begin that were set aside
 _ADVICE = "it is not loaded: restore the file or publish the model again."
 _NUMBERED = re.compile(rf"(?:{_DAMAGED})?v(\d{{4,}})(?:-\d+)?")
+
+
+class NotWholeError(UserError):
+    """A file of a version is missing or was altered, and is not merely out of reach."""
 
 
 def version_number(version: Path) -> int:
@@ -51,15 +58,16 @@ def version_number(version: Path) -> int:
 def version_folders(folder: Path) -> list[Path]:
     """All version folders of a model, readable or not, oldest first; at an address, those that have a manifest."""
     found = [folder / name for name in remote.children(folder) if _VERSION.fullmatch(name)]
-    return sorted((path for path in found if _is_published(path)), key=version_number)
+    published = zip(found, ordered_map(_is_published, found, threads=TOGETHER), strict=True)
+    return sorted((path for path, is_published in published if is_published), key=version_number)
 
 
 def _is_published(version: Path) -> bool:
-    """Whether a version was put whole, not only begun by another machine; its manifest is here from then on."""
-    if remote.address_of(version) and not (version / MANIFEST_FILE).exists():
-        remote.refresh(version / MANIFEST_FILE)
-        return (version / MANIFEST_FILE).exists()
-    return True
+    """Whether a version was put whole, not only begun by another machine, nor withdrawn; its manifest is here then."""
+    if remote.address_of(version) is None:
+        return True
+    remote.refresh(version / MANIFEST_FILE)
+    return (version / MANIFEST_FILE).exists()
 
 
 def next_version(folder: Path) -> Path:
@@ -82,6 +90,8 @@ def claim_version(folder: Path) -> Path:
     """As `next_version`; at an address no other machine gets the same."""
     while not claim(version := next_version(folder)):
         continue
+    if remote.address_of(version):  # what is still here is of a version that is gone there
+        shutil.rmtree(version, ignore_errors=True)
     return version
 
 
@@ -110,10 +120,10 @@ def altered_files(version: Path, files: Mapping[str, str]) -> list[str]:
     return [name for name, digest in files.items() if not remote.has(version / name, digest)]
 
 
-def not_whole(version: Path, error: ValueError) -> UserError:
+def not_whole(version: Path, error: ValueError) -> NotWholeError:
     """What is said of a version whose manifest cannot be used."""
     reason = error if isinstance(error, DamagedManifestError) else "its manifest is of another release"
-    return UserError(f"{version}: it is not a whole model version, as {reason}; {_ADVICE}")
+    return NotWholeError(f"{version}: it is not a whole model version, as {reason}; {_ADVICE}")
 
 
 class Served(NamedTuple):
@@ -167,12 +177,14 @@ def is_intact(version: Path) -> bool:
 
 
 def can_answer(version: Path) -> bool:
-    """Whether a version's manifest and network are as they were published; other files do not count."""
+    """Whether a version's manifest and network are as they were published; other files do not count.
+
+    Raises:
+        UserError: this cannot be known, as object storage does not answer or denies access.
+    """
     try:
         verified(version)
-    except TransientError:
-        raise
-    except UserError:
+    except NotWholeError:
         return False
     return True
 
@@ -181,8 +193,9 @@ def verified(version: Path) -> Served:
     """What a version that can answer does so with; other files that were altered are logged.
 
     Raises:
-        UserError: names the file that is missing or was altered.
+        NotWholeError: names the file that is missing or was altered.
     """
+    remote.refresh(version / MANIFEST_FILE)
     try:
         served = Served.open(version)
     except ValueError as error:
@@ -191,9 +204,9 @@ def verified(version: Path) -> Served:
     altered = altered_files(version, files)
     for name in served.names:
         if not (version / name).is_file():
-            raise UserError(f"{version}: it is not a whole model version, as its file {name} is missing; {_ADVICE}")
+            raise NotWholeError(f"{version}: it is not a whole model version, as its file {name} is missing; {_ADVICE}")
         if name in altered or name not in files:
-            raise UserError(f"{version / name}: it was altered since {version.name} was published; {_ADVICE}")
+            raise NotWholeError(f"{version / name}: it was altered since {version.name} was published; {_ADVICE}")
     if altered:
         logger.warning("%s: altered or deleted since it was published: %s", version, ", ".join(altered))
     return served

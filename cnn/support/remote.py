@@ -30,6 +30,7 @@ COPIES = "HOTDOG_COPIES"
 #: The object that lists a folder's files.
 CONTENTS = "contents.json"
 _NONE = Stored(-1, None, None)
+_ATTEMPTS = 5  # at an object that others replace
 
 
 def local_path(address: str) -> Path:
@@ -125,18 +126,23 @@ def share(path: Path) -> None:
         return
     before = _Contents.of(place)
     if before is None or not before.is_whole():
-        content = json.dumps(_put_files(path, place), indent=1).encode()
+        content = json.dumps(_put_files(path, place, anew=before is not None), indent=1).encode()
         with suppress(ConflictError):  # another machine has shared the same folder first
             (place / CONTENTS).put(content, text_digest(content), before.version if before else None)
     fetch(path)
 
 
-def _put_files(path: Path, place: Object) -> dict[str, _File]:
-    """Put the files of a folder, but for those that an earlier attempt has put; what a listing shows of them then."""
+def _put_files(path: Path, place: Object, anew: bool) -> dict[str, _File]:
+    """Put the files of a folder, unless ``anew`` but for those that an earlier attempt has put.
+
+    Returns:
+        What a listing shows of them then.
+    """
     digests = {name: content_digest(path / name) for name in visible_files(path)}
     objects = {name: f"{digest}/{name}" for name, digest in digests.items()}
     there = place.below()
-    missing = [name for name in objects if there.get(objects[name], _NONE).size != (path / name).stat().st_size]
+    sizes = {name: there.get(objects[name], _NONE).size for name in objects}
+    missing = [name for name in objects if anew or sizes[name] != (path / name).stat().st_size]
     at_once(lambda name: (place / objects[name]).put(path / name, digests[name]), missing)
     there = place.below()
     return {name: _File(digests[name], *there[objects[name]][:2]) for name in objects}
@@ -176,13 +182,27 @@ def _is_same(file: Path, digest: str) -> bool:
 
 
 def refresh(file: Path) -> None:
-    """Make the working copy of an object the same as that, or gone; a path without an address stays as it is."""
+    """Make the working copy of an object the same as that, or gone; a path without an address stays as it is.
+
+    Raises:
+        ConflictError: another machine has replaced it again and again meanwhile.
+    """
     if place := object_of(file):
-        if found := place.stored():
-            if not _is_same(file, found.digest):
-                place.download(file, found.digest)
-        elif file.is_file():
-            file.unlink()
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                _refresh_once(place, file)
+                return
+            except (ConflictError, FileNotFoundError):  # since it was looked at
+                if attempt == _ATTEMPTS:
+                    raise
+
+
+def _refresh_once(place: Object, file: Path) -> None:
+    if found := place.stored():
+        if not _is_same(file, found.digest):
+            place.download(file, found.digest, found.e_tag)
+    elif file.is_file():
+        file.unlink()
 
 
 def holds(path: Path, checksum: str) -> bool:

@@ -20,7 +20,7 @@ from cnn.data.images import center_view, to_tensor
 from cnn.networks.running import Runner, initialise, set_parameters
 from cnn.support import remote
 from cnn.support.backend import CPU, Devices, Network, mx
-from cnn.support.errors import TransientError
+from cnn.support.errors import UserError
 from cnn.support.files import atomic_file, file_digest
 from cnn.support.objects import TOGETHER
 from cnn.support.parallel import in_groups, ordered_map
@@ -29,6 +29,8 @@ from cnn.training.checkpoints import Checkpoint
 
 #: A shard is written whole or not at all, so a killed run loses at most the work on so many images.
 _IMAGES_PER_SHARD = 512
+
+_ADVICE = "run the same command again, which embeds these images again."
 
 #: Which images of a dataset: split → the numbers of their rows.
 Rows = dict[str, list[int]]
@@ -58,7 +60,13 @@ class FeatureStore:
         return image_id in self._places
 
     def load(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """Features of these images, (n, channels)."""
+        """Features of these images, (n, channels).
+
+        Raises:
+            UserError: some are missing, or are deleted now, as they were altered; the embedding makes them anew.
+        """
+        if lost := sum(image_id not in self for image_id in ids):
+            raise UserError(f"{self.folder}: the features of {lost} images are missing; {_ADVICE}")
         paths = list({self._places[image_id][0] for image_id in ids})
         shards = dict(zip(paths, ordered_map(_read_shard, paths, threads=TOGETHER), strict=True))
         return np.stack([shards[path][row] for path, row in map(self._places.__getitem__, ids)])
@@ -95,7 +103,7 @@ def _image_ids(path: Path) -> list[str]:
 def _read_shard(path: Path) -> NDArray[np.float32]:
     if not (path.exists() or remote.has(path, path.stem)):
         remote.remove(path)
-        raise TransientError(f"{path}: it was altered and is deleted; the next attempt embeds its images again.")
+        raise UserError(f"{path}: it was altered and is deleted; {_ADVICE}")
     with pa.OSFile(str(path)) as file:
         table = pa.ipc.open_file(file).read_all()
     column = table["features"].combine_chunks()

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from object_storage import BUCKET, Server, storage  # noqa: F401
 from prefect import flow
 from prefect.cache_policies import NO_CACHE
 
 from cnn.support.errors import TransientError, UserError
 from cnn.support.references import Reference
+from cnn.support.remote import local_path
+from tasks.caching import Call, share_results
 from tasks.steps import artifact_key, step
 
 
@@ -73,3 +76,31 @@ def test_only_transient_errors_are_retried(tmp_path: Path, error: Exception, tri
     with pytest.raises(type(error)):
         failing()
     assert len(tried) == tries
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_step_does_not_run_while_its_result_cannot_be_looked_up(
+    storage: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, calls = local_path(f"{BUCKET}/store"), []
+
+    monkeypatch.setattr(Call, "key", lambda *_: "made")  # a function of a test has none
+
+    @step("make")
+    def make(store: Path) -> Reference:
+        calls.append(store)
+        store.mkdir(parents=True, exist_ok=True)
+        (store / "made").write_bytes(b"made")
+        return Reference.to(store / "made")
+
+    @flow
+    def main() -> Reference:
+        share_results(store)
+        return make(store)
+
+    made = main()
+    storage.busy_every = 1  # object storage is away
+    with pytest.raises(UserError, match=r"s3://bucket/store.*the same command goes on from here"):
+        main()
+    storage.busy_every = 0
+    assert main() == made and len(calls) == 1

@@ -52,6 +52,13 @@ def test_only_what_changed_is_downloaded(copied: Path, storage: Server) -> None:
     assert len(storage.requests) == 4
 
 
+def test_copy_that_was_changed_is_downloaded_again(copied: Path, storage: Server) -> None:
+    (copied / "cat" / "1.jpg").write_bytes(b"ONE")  # the size is the same
+    synchronise(PHOTOS.address, copied)
+    assert {name: (copied / name).read_bytes() for name in visible_files(copied)} == CONTENT
+    assert len(storage.requests) == 2
+
+
 def test_single_object_is_a_file(storage: Server, tmp_path: Path) -> None:
     (PHOTOS / "meals.zip").put(b"zip", "")
     synchronise(f"{PHOTOS.address}/meals.zip", tmp_path / "copies" / "meals.zip")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from candidates import Made, equal, exported_once, flip_bit, hotdog, models, other  # noqa: F401  (fixtures)
+from candidates import Made, edit, equal, exported_once, flip_bit, hotdog, models, other  # noqa: F401  (fixtures)
 
-from cnn.publication.champions import champion, find_champion
+from cnn.publication.champions import champion, find_champion, is_due, promote
 from cnn.publication.records import CHECKSUM, content_checksum, read_manifest
 from cnn.publication.versions import load_version
 from cnn.support.errors import UserError
@@ -97,3 +97,13 @@ def test_champion_of_another_release_is_replaced_only_on_request(hotdog: Made, o
     assert champion(models / "food") == first
     second = other.publish(models, promote="always")
     assert champion(models / "food") == second and (second / "report.html").exists()
+
+
+def test_version_is_due_only_if_it_was_compared_with_the_champion(hotdog: Made, equal: Made, models: Path) -> None:
+    first, second = hotdog.publish(models), equal.publish(models)
+    promote(first)  # as if the process had been killed before it could promote the second
+    assert is_due(second)
+    edit(second, judgement=None)  # as if it had found no champion, and another machine has made one since
+    assert not is_due(second)
+    (models / "food" / "champion.json").unlink()
+    assert is_due(second)

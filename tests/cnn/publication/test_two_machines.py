@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 from candidates import Made, equal, hotdog  # noqa: F401
-from object_storage import BUCKET, Server, storage  # noqa: F401
+from object_storage import BUCKET, Server, failing, storage  # noqa: F401
 
 from cnn.publication import publishing
-from cnn.publication.champions import champion, promote
+from cnn.publication.champions import champion, promote, restore_champion
 from cnn.publication.gate import decide
 from cnn.publication.inventory import problems, prune
 from cnn.publication.manifest import Manifest, versions
 from cnn.publication.records import Champion
-from cnn.publication.versions import claim_version, next_version, version_folders
+from cnn.publication.versions import can_answer, claim_version, next_version, version_folders
 from cnn.serving.predictor import Predictor
 from cnn.serving.web.current import CurrentChampion
 from cnn.support.errors import UserError
@@ -90,3 +90,29 @@ def test_another_machine_answers_verifies_and_prunes(
     (MODELS / "food" / "v0001" / "squeezenet.onnx").put(b"other", "")
     with pytest.raises(UserError, match=r"squeezenet\.onnx"):
         Predictor.champion(machine(tmp_path, 3))
+
+
+def test_champion_is_kept_whatever_its_copy_here_or_access_to_it(
+    storage: Server, hotdog: Made, equal: Made, tmp_path: Path
+) -> None:
+    for made in (hotdog, equal):
+        made.publish(machine(tmp_path, 1))
+    folder = machine(tmp_path, 1) / "food"
+    manifest = folder / "v0002" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:-200])
+    assert restore_champion(folder) == folder / "v0002"
+    far = machine(tmp_path, 2) / "food"
+    assert champion(far) == far / "v0002"
+    storage.faults.append(("GET", failing("403 Forbidden")))
+    with pytest.raises(UserError, match="access is denied"):
+        can_answer(far / "v0002")
+    assert restore_champion(far) == far / "v0002"
+
+
+def test_what_is_gone_from_the_bucket_is_published_anew(storage: Server, hotdog: Made, tmp_path: Path) -> None:
+    folder = machine(tmp_path, 1) / "food"
+    hotdog.publish(folder.parent)
+    MODELS.delete(MODELS.below())
+    assert version_folders(folder) == [] and champion(folder) is None
+    version = hotdog.publish(folder.parent)
+    assert version == folder / "v0001" == champion(folder) and champion(machine(tmp_path, 2) / "food")

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,8 @@ def test_damage_is_noticed_and_repaired(what: str, storage: Server) -> None:
         folder.delete([name if what == "deleted" else remote.CONTENTS])
     assert not made.is_intact()
     assert made.shared() == made and made.is_intact()
+    found = (folder / name).read()
+    assert found and found[0] == FILES["a.bin"]
 
 
 def test_damaged_working_copy_is_replaced(storage: Server) -> None:
@@ -199,3 +202,17 @@ def test_denied_access_is_said(storage: Server) -> None:
     storage.faults.append(("PUT", failing("403 Forbidden")))
     with pytest.raises(UserError, match="access is denied; check the credentials"):
         remote.require_writable(remote.local_path(f"{BUCKET}/store"), "store")
+
+
+def test_object_replaced_while_it_is_read_is_read_again(storage: Server) -> None:
+    file = remote.local_path(f"{BUCKET}/models/food/champion.json")
+    place = Object(f"{BUCKET}/models/food/champion.json")
+    place.put(b"first", sha256(b"first").hexdigest())
+
+    def replaced(environ, start, application):  # type: ignore[no-untyped-def]
+        place.put(b"second", sha256(b"second").hexdigest())
+        return application(environ, start)
+
+    storage.faults.append(("GET", replaced))
+    remote.refresh(file)
+    assert file.read_bytes() == b"second" and not storage.faults

@@ -9,7 +9,7 @@ from learners import START
 from object_storage import BUCKET, Server, another_machine, storage  # noqa: F401
 
 from cnn.data.datasets import REPORT, Dataset, Row, SplitWriter
-from cnn.support.errors import TransientError
+from cnn.support.errors import TransientError, UserError
 from cnn.support.objects import Object
 from cnn.support.references import Reference
 from cnn.support.remote import local_path
@@ -91,11 +91,14 @@ def test_altered_features_are_deleted(features: Path, storage: Server) -> None:
     found = content.read()
     assert found
     content.put(found[0].replace(VALUES[0].tobytes(), bytes(VALUES[0].nbytes)), "")
-    with pytest.raises(TransientError, match="altered"):
+    with pytest.raises(UserError, match=r"altered.* run the same command again") as altered:
         FeatureStore(features).load(IDS)
+    assert not isinstance(altered.value, TransientError)  # the same step would not find them the next time
     assert shard not in folder.below()
     store = FeatureStore(features)
     assert sum(image_id in store for image_id in IDS) == len(IDS) - 256
+    with pytest.raises(UserError, match="features of 256 images are missing; run the same command again"):
+        store.load(IDS)
 
 
 def test_images_are_embedded_once_for_all_machines(
