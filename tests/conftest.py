@@ -30,6 +30,8 @@ from cnn.training.records import pack_records
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
+collect_ignore = ["preloaded.py"]  # its import changes what figures are: for processes of their own only
+
 settings.register_profile("any machine", deadline=None)  # how long an example takes depends on what else runs
 settings.load_profile("any machine")
 
