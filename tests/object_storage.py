@@ -102,8 +102,10 @@ def _start() -> tuple[Server, str]:
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     """The server with an empty bucket, and an empty folder of working copies."""
     server, address = _start()
-    requests.post(f"{address}/moto-api/reset", timeout=10)
-    requests.put(f"{address}/bucket", timeout=10)
+    server.faults.clear()  # those that the last test left would hit what follows
+    server.busy_every = 0
+    requests.post(f"{address}/moto-api/reset", timeout=10).raise_for_status()
+    requests.put(f"{address}/bucket", timeout=10).raise_for_status()
     environment = {
         "AWS_ENDPOINT_URL": address,
         "AWS_REGION": "us-east-1",
@@ -115,8 +117,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(objects, "_RETRIES", {"max_retries": 4, "backoff": {"init_backoff": timedelta(seconds=0.01)}})
     objects._open_bucket.cache_clear()
     server.requests.clear()
-    server.faults.clear()
-    server.sent = server.busy_every = 0
+    server.sent = 0
     return server
 
 
