@@ -1,14 +1,15 @@
 """Preparing, embedding and scoring on 1 and 2 worker processes, and Prefect's share of the time of a shard.
 
-    python benchmarks/scale.py [--count 6000] [--workers 1 2] [--shards 1000] [--weights FILE]
+    python benchmarks/scale.py [--count 8192] [--workers 1 2] [--shards 1000] [--weights FILE]
 
-``--count`` images are drawn; each number of ``--workers`` is a Dask cluster of so many processes of one thread each,
-with a store of its own; each run is repeated, when all of its steps come from the cache. Last, ``--shards`` shards in
-which next to nothing is done are run by this process. Figures are of one run.
+``--count`` images are drawn; each number of ``--workers`` is a Dask cluster of so many processes of one core each,
+with a store of its own, whose start is part of the first step; each run is repeated, when all of its steps come from
+the cache. Last, ``--shards`` shards in which next to nothing is done are run by this process. Figures are of one run.
 --quick: few images of 32 px, and 20 shards; the figures mean nothing.
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import tasks  # isort: skip  # noqa: F401  # before Prefect, which reads at its import what this sets
-from distributed import LocalCluster
+from distributed import Client, LocalCluster, Worker
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
@@ -34,7 +35,7 @@ from tasks import fetching, preparing, scoring
 from tasks.runners import run_shards, running_on
 
 STEPS = ("prepare", "embed", "score")
-_SCORED_TOGETHER = 1000  # images at most
+_SCORED_TOGETHER = 1024  # images at most
 
 
 def seconds_of_steps(options: argparse.Namespace, models: Path, store: Path, runner: str) -> list[float]:
@@ -57,6 +58,13 @@ def seconds_of_steps(options: argparse.Namespace, models: Path, store: Path, run
     return steps()
 
 
+def stay_on_a_core(dask_worker: Worker) -> None:
+    """Let a worker, which has a thread that decodes and one that computes, use one core and no more."""
+    cores = sorted(os.sched_getaffinity(0))
+    for thread in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {cores[int(dask_worker.name) % len(cores)]})
+
+
 def seconds_of_shards(count: int, folder: Path) -> float:
     """Seconds of a shard in which next to nothing is done: the names of six images are read."""
     shards = [{"path": write_tiles(folder / str(number), 1)} for number in range(count)]
@@ -74,7 +82,7 @@ def seconds_of_shards(count: int, folder: Path) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure all of it, the fewest workers first."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=6000)
+    parser.add_argument("--count", type=int, default=8192)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--shards", type=int, default=1000)
     options = parse(parser, arguments, paths=["weights"], count=0, workers=[1], shards=20)
@@ -95,7 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(options: argparse.Namespace, models: Path, store: Path, workers: int) -> float:
     """Print a row of seconds, and one of a second run; returns the seconds of the first one's scoring."""
     scored = []
-    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster:
+    one_core = {"OMP_NUM_THREADS": "1"}
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0", env=one_core) as cluster:
+        with Client(cluster, set_as_default=False) as client:
+            client.run(stay_on_a_core)
         for kind in ("", " again"):
             seconds = seconds_of_steps(options, models, store, f"dask:{cluster.scheduler_address}")
             print(f"| {workers}{kind} | {' | '.join(f'{each:.1f}' for each in seconds)} |", flush=True)

@@ -60,7 +60,7 @@ def _task_runner(runner: str) -> TaskRunner[Any]:
     if address := runner.partition(":")[2]:
         return DaskTaskRunner(address=address)
     with get_client(sync_client=True) as client:  # the embedded server, too, is to be one for all processes
-        environment = {"PREFECT_API_URL": str(client.api_url), "TQDM_DISABLE": "1"}
+        environment = {"PREFECT_API_URL": str(client.api_url), "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
     cluster = {"n_workers": physical_cores(), "threads_per_worker": 1, "dashboard_address": ":0", "security": True}
     return DaskTaskRunner(cluster_kwargs=cluster | {"env": environment})
 

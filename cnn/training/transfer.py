@@ -32,7 +32,7 @@ from cnn.training.records import RecordBatches, pack_records
 #: is what keeps the ReLU behind the output block from clipping.
 _PROBED_IMAGES, _MARGIN = 16, 2.0
 #: From so many images at most the strength of a head is chosen; each takes 20 KB. The head of more is solved in blocks.
-_IN_MEMORY = 50_000
+_IN_MEMORY = 20_000
 
 
 def transfer(

@@ -52,6 +52,12 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         require_runner("dask")
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_each_process_is_told_to_use_one_core() -> None:
+    pytest.importorskip("prefect_dask", reason="requirements/scale.txt is not installed")
+    assert runners._task_runner("dask").cluster_kwargs["env"]["OMP_NUM_THREADS"] == "1"  # type: ignore[attr-defined]
+
+
 def run(shards: list[dict[str, object]], store: Path, lost: int = 0, wrong: str = "") -> tuple[list[Path], list[str]]:
     """Names written to files, of which the first ``lost`` disappear; the files, and the names in the order of work."""
     worked: list[str] = []

@@ -66,7 +66,7 @@ def gluon_network(version: Path, stage: FromScratch) -> Any:
     [
         ("squeezenet", "tuned"),
         ("squeezenet", "notebook"),
-        pytest.param("alexnet", "tuned", marks=pytest.mark.slow),
+        pytest.param("alexnet", "tuned", marks=pytest.mark.long),
         pytest.param("vgg", "tuned", marks=pytest.mark.slow),
     ],
 )
