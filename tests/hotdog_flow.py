@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Run, run_flow
-from PIL import Image
 
-from cnn.evaluation import report
 from flows.hotdog import HotdogSettings, hotdog
 
 Runner = Callable[..., Run]
@@ -44,9 +42,3 @@ def published(drawn: Path, weights_file: Path, prefect_server: None, tmp_path_fa
 def photos(tmp_path: Path, drawn: Path) -> Path:
     """A copy of the drawn images that a test may change."""
     return shutil.copytree(drawn, tmp_path / "photos")
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes most of a run's time."""
-    monkeypatch.setattr(report, "save_figure", lambda figure, path, notes: Image.new("RGB", (1, 1)).save(path))

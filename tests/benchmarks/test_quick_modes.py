@@ -49,7 +49,7 @@ def test_audit(capsys: pytest.CaptureFixture) -> None:
     assert shares.startswith("48 images, share of flipped labels found: ") and gain.startswith("F1 ")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_cifar_vs_notebook(capsys: pytest.CaptureFixture) -> None:
     cifar_vs_notebook.main(["--quick", "--architectures", "vgg"])
     lines = capsys.readouterr().out.splitlines()
@@ -105,7 +105,7 @@ def test_novelty(capsys: pytest.CaptureFixture) -> None:
     assert len(rows) == 1 + 2 * len(novelty.MEASURES) and {len(row) for row in rows} == {7}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_drift(capsys: pytest.CaptureFixture) -> None:
     drift.main(["--quick"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]

@@ -16,12 +16,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import ArtifactSort
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score
+from without_figures import no_figures  # noqa: F401  (a fixture)
 
 from cnn.data.catalog import CIFAR10_BATCHES
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
 from cnn.data.sources import cifar as cifar_source
-from cnn.evaluation import comparison, report
 from cnn.evaluation.comparison import Comparison
 from cnn.networks.architectures import ARCHITECTURES, Architecture
 from cnn.publication.manifest import Manifest
@@ -65,13 +65,6 @@ def run(small: None, drawn: Path, tmp_path: Path) -> Runner:
         "models": tmp_path / "models",
     }
     return lambda **settings: run_flow(cifar, CifarSettings(**(base | settings)))
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes most of a run's time; one test looks at the figures."""
-    for each in (comparison, report):
-        monkeypatch.setattr(each, "save_figure", lambda figure, path, notes: Image.new("RGB", (1, 1)).save(path))
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from conftest import write_images
-from hotdog_flow import ALL, TRAINING, Runner, no_figures, photos, published, run  # noqa: F401  (fixtures)
+from hotdog_flow import ALL, TRAINING, Runner, photos, published, run  # noqa: F401  (fixtures)
+from without_figures import no_figures  # noqa: F401  (a fixture)
 
 from cnn.__main__ import main
 from cnn.data.catalog import DATASETS, WEIGHTS, CatalogFile

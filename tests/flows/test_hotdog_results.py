@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import Run, write_images
-from hotdog_flow import Runner, no_figures, photos, published, run  # noqa: F401  (fixtures)
+from hotdog_flow import Runner, photos, published, run  # noqa: F401  (fixtures)
 from PIL import Image
 from prefect.client.orchestration import get_client
 from scipy.special import softmax
+from without_figures import no_figures  # noqa: F401  (a fixture)
 
 from cnn.__main__ import main
 from cnn.publication.manifest import Manifest

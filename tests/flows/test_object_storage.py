@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from conftest import Run, run_flow
-from hotdog_flow import TRAINING, no_figures, short  # noqa: F401
+from hotdog_flow import TRAINING, short
 from object_storage import BUCKET, Server, another_machine, storage  # noqa: F401
+from without_figures import no_figures  # noqa: F401  (a fixture)
 
 from cnn.serving.scoring import Summary
 from cnn.support.objects import Object
