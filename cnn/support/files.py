@@ -1,5 +1,6 @@
 """Files and folders that are written whole or not at all, their digests, and locks on folders."""
 
+import ctypes
 import errno
 import fcntl
 import glob
@@ -9,7 +10,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from cnn.support.listing import special_kind
 
 #: How the names of temporary files and folders end; they begin with a dot.
 _TEMPORARY = ".tmp"
+_HERE, _EXCHANGE = -100, 2  # of renameat2(2)
 #: What the system, or `read_file`, says of a path at which there is no file that can be read.
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EFBIG)
 
@@ -113,11 +115,12 @@ def _temporary(path: Path, make: Callable[[str, Path], str]) -> Iterator[tuple[P
         _remove(left)
     while True:
         temporary = Path(make(f".{path.name}.", path.parent))
-        descriptor = os.open(temporary, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # the system releases it when the process dies
-        if temporary.exists():  # else another process took it for abandoned before the lock
-            break
-        os.close(descriptor)
+        with suppress(FileNotFoundError):  # another process took it for abandoned before it was locked
+            descriptor = os.open(temporary, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # the system releases it when the process dies
+            if temporary.exists():
+                break
+            os.close(descriptor)
     try:
         with naming_full(path.parent):
             yield temporary, descriptor
@@ -175,10 +178,22 @@ def atomic_folder(path: Path, existing: Literal["replace", "refuse"] = "replace"
         for file in temporary.rglob("*"):
             _flush(file)
         _flush(temporary)
-        if existing == "replace":
-            shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)  # fails if a folder with something in it is there
+        try:
+            temporary.rename(path)
+        except OSError as error:
+            if existing == "refuse" or error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            _swap(temporary, path)
         _flush(path.parent)
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    """Put a folder in the place of another, at once: who reads there finds the one or the other."""
+    names = os.fsencode(temporary), os.fsencode(path)
+    libc = ctypes.CDLL(None)
+    if libc.renameat2(_HERE, names[0], _HERE, names[1], _EXCHANGE):  # not every file system can, as NFS
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
 
 
 @contextmanager

@@ -51,6 +51,22 @@ def test_failed_folder_leaves_the_earlier_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_replaced_folder_is_there_at_any_time(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+
+    def replace(number: int) -> None:
+        with atomic_folder(folder) as temporary:
+            (temporary / "file").write_text("whole")
+
+    replace(0)
+    with ThreadPoolExecutor(2) as pool:
+        replaced = [pool.submit(replace, number) for number in range(100)]
+        while not all(each.done() for each in replaced):
+            assert (folder / "file").read_text() == "whole"
+    assert [each.exception() for each in replaced] == [None] * len(replaced)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_existing_folder_may_be_refused(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     with atomic_folder(folder, existing="refuse") as temporary:
