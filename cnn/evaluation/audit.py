@@ -31,7 +31,7 @@ TINY = CROP // 2
 SMALL_SHARE = 0.25
 
 _NEIGHBOURS = 10
-_ROWS = 1024  # compared with all others at a time
+_COSINES = 1 << 23  # at a time: 32 MiB
 
 
 def suspect_labels(labels: Indices, probabilities: Floats) -> Indices:
@@ -79,15 +79,15 @@ def duplicate_groups(
     from scipy.sparse.csgraph import connected_components
 
     count, first = len(ids), dict[str, int]()
-    units = _standardise(features)
-    units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     pairs = near_siblings([Item(each, str(number), str(number)) for number, each in enumerate(hashes)])
     pairs += [(number, first.setdefault(image_id, number)) for number, image_id in enumerate(ids)]
-    nearest = np.zeros(count, np.float32)
-    for start in range(0, count, _ROWS):
-        cosines = units[start : start + _ROWS] @ units.T
+    units, nearest = _standardise(features), np.zeros(count, np.float32)
+    units /= np.maximum(np.sqrt(np.einsum("nc,nc->n", units, units)), np.finfo(np.float32).tiny)[:, None]
+    together = max(1, _COSINES // max(1, count))
+    for start in range(0, count, together):
+        cosines = units[start : start + together] @ units.T
         np.fill_diagonal(cosines[:, start:], -1)
-        nearest[start : start + _ROWS] = cosines.max(1)
+        nearest[start : start + together] = cosines.max(1)
         near = cosines >= NEAR_COSINE
         pairs += [(start + int(row), int(near[row].argmax())) for row in np.flatnonzero(near.any(1))]
     rows, others = np.array(pairs, np.int64).reshape(-1, 2).T
@@ -126,9 +126,11 @@ def outlier_scores(features: Floats, labels: Indices) -> Floats:
 def _standardise(features: Floats) -> NDArray[np.float32]:
     """Features (n, channels) with mean 0 and deviation 1 of each channel; 0 where all are the same, or nan."""
     known = features[_is_known(features)]
-    deviations = known.std(0)
-    scaled = (features - known.mean(0)) / np.where(deviations > 0, deviations, 1)
-    return np.nan_to_num(scaled).astype(np.float32)
+    means, deviations = known.mean(0), known.std(0)
+    del known  # it may be as large as the rest
+    scaled = features - means
+    scaled /= np.where(deviations > 0, deviations, 1)
+    return np.nan_to_num(scaled, copy=False).astype(np.float32, copy=False)
 
 
 def _is_known(features: Floats) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """Images with their features and with probabilities by heads that do not know them: what an audit judges them by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -64,14 +65,23 @@ def learnt_images(
         trained: a head that was solved; the probabilities are those of heads that do not know the image.
         features: the folder that it was solved from.
     """
-    known = trained.held_out["ids"].tolist()
-    place = {image_id: number for number, image_id in enumerate(known)}
-    rows = [place.get(image_id, -1) for image_id in _ids_and_labels(dataset)[0]]
-    found, probabilities = (
-        np.pad(values, ((0, 1), (0, 0)), constant_values=np.nan)[rows]
-        for values in (FeatureStore(features).load(known), trained.held_out["probabilities"])
-    )
-    return found, probabilities
+    place = {image_id: number for number, image_id in enumerate(trained.held_out["ids"].tolist())}
+    ids = _ids_and_labels(dataset)[0]
+    known = [number for number, image_id in enumerate(ids) if image_id in place]
+    learnt = [ids[number] for number in known]
+    probabilities = trained.held_out["probabilities"][[place[image_id] for image_id in learnt]]
+    return _spread(FeatureStore(features).load(learnt), known, len(ids)), _spread(probabilities, known, len(ids))
+
+
+def _spread(values: NDArray[np.float32], places: Sequence[int], count: int) -> NDArray[np.float32]:
+    """Rows at their places among ``count``, the others nan.
+
+    >>> _spread(np.ones((1, 1), np.float32), [1], count=2).tolist()
+    [[nan], [1.0]]
+    """
+    spread = np.full((count, values.shape[1]), np.nan, values.dtype)
+    spread[places] = values
+    return spread
 
 
 def _ids_and_labels(dataset: Dataset) -> tuple[list[str], NDArray[np.int64]]:

@@ -131,8 +131,9 @@ def _duplicate_table(
         {**rows[index], "file": copy.name, "split": None, "label": other_label.get(copy.name, rows[index]["label"])}
         for copy, index in zip(left_out, same, strict=True)
     ]
-    rows, chosen = [*rows, *copies], [*range(len(rows)), *same]
-    groups, cosines = duplicate_groups(features[chosen], [hashes[n] for n in chosen], [row["id"] for row in rows])
+    rows, hashes = [*rows, *copies], [*hashes, *(hashes[n] for n in same)]
+    features = np.concatenate([features, features[same]]) if same else features  # of many images, gigabytes
+    groups, cosines = duplicate_groups(features, hashes, [row["id"] for row in rows])
     order = [int(n) for n in np.argsort(groups, kind="stable") if groups[n]]
     return pa.table({"group": groups[order], **_columns(rows, order), "cosine": _cosines(cosines[order])})
 
