@@ -98,7 +98,7 @@ def test_renamed_training_task_is_reported() -> None:
         hotdog_vs_notebook.training_end({"open photos": (0, 1), "fit output block": (1, 2)})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_novelty(capsys: pytest.CaptureFixture) -> None:
     novelty.main(["--quick"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
@@ -152,7 +152,7 @@ def test_scale(capsys: pytest.CaptureFixture) -> None:
     assert last.startswith("A shard of next to no work takes 0.")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_api(capsys: pytest.CaptureFixture) -> None:
     api.main(["--quick"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
