@@ -87,9 +87,9 @@ def duplicate_groups(
     for start in range(0, count, together):
         cosines = units[start : start + together] @ units.T
         np.fill_diagonal(cosines[:, start:], -1)
-        nearest[start : start + together] = cosines.max(1)
-        near = cosines >= NEAR_COSINE
-        pairs += [(start + int(row), int(near[row].argmax())) for row in np.flatnonzero(near.any(1))]
+        nearest[start : start + together] = highest = cosines.max(1)
+        near = np.flatnonzero(highest >= NEAR_COSINE).tolist()
+        pairs += [(start + row, int((cosines[row] >= NEAR_COSINE).argmax())) for row in near]
     rows, others = np.array(pairs, np.int64).reshape(-1, 2).T
     component = connected_components(coo_array((np.ones(len(rows)), (rows, others)), (count, count)), False)[1]
     repeated = np.flatnonzero(np.bincount(component) > 1)
