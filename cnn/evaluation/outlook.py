@@ -24,7 +24,7 @@ class Outlook:
         sizes: numbers of images, (k,), that were learnt from.
         f1: the F1 scores, (k,).
         low, high: their 95 % intervals, (k,).
-        images: how many images there are.
+        images: how many images there are; of very many, the sizes are those of a sample.
         laws: ln a and -b, (2, 1 + draws), first of ``f1``, then of scores that are drawn anew from their intervals
             (parametric bootstrap: Efron and Tibshirani 1993, "An introduction to the bootstrap", section 6.5).
     """
@@ -37,7 +37,7 @@ class Outlook:
     laws: Floats
 
     @classmethod
-    def of(cls, curve: Sequence[Facts], positive: int | None) -> "Outlook | None":
+    def of(cls, curve: Sequence[Facts], positive: int | None, images: int) -> "Outlook | None":
         """The outlook of a checkpoint's ``learning_curve``, for a class or the mean of all; None: it is too short."""
         if len(curve) < _FEWEST_POINTS:
             return None
@@ -45,8 +45,8 @@ class Outlook:
         sizes = np.array([point["images"] for point in curve], float)
         f1 = np.array([scores(confusion, positive).f1 for confusion in confusions])
         drawn = np.stack([draw_f1(confusion, positive, seed) for seed, confusion in enumerate(confusions)])
-        images = int(confusions[0].sum())
-        errors = np.maximum(1 - np.concatenate([f1[:, None], drawn], 1), 0.5 / images)  # half a mistake, if none
+        least = 0.5 / confusions[0].sum()  # half a mistake, if there is none
+        errors = np.maximum(1 - np.concatenate([f1[:, None], drawn], 1), least)
         low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
         return cls(sizes, f1, low, high, images, np.polyfit(np.log(sizes), np.log(errors), 1)[::-1])
 

@@ -108,7 +108,7 @@ def evaluate(
     trained, index = load_checkpoint(checkpoint), positive_class(dataset.classes, positive)
     require_threshold(threshold, len(dataset.classes), index)
     predictions = _predictions(trained, dataset, index, threshold, devices)
-    outlook = Outlook.of(trained.learning_curve, index)
+    outlook = Outlook.of(trained.learning_curve, index, len(trained.held_out.get("ids", ())))
     figures = _figures(trained, outlook, predictions, dataset, index)
     report = _report(file_digest(checkpoint_file(checkpoint)), trained, predictions, dataset, index, outlook)
     findings = audit(dataset, *learnt_images(dataset, trained, features)) if features else None

@@ -75,22 +75,22 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def abandoned(folder: Path, pattern: str = "**/.*") -> list[Path]:
-    """Temporary files and folders inside ``folder`` that no living process writes to: a killed one left them."""
-    found = []
-    for path in folder.glob(pattern + _TEMPORARY):
+def abandoned(folder: Path, pattern: str = "**/.*") -> Iterator[Path]:
+    """Temporary files and folders inside ``folder`` that no living process writes to: a killed one left them.
+
+    Each is locked until the next is asked for.
+    """
+    for path in list(folder.glob(pattern + _TEMPORARY)):
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except OSError:
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found.append(path)
-        except BlockingIOError:
-            pass
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield path
         finally:
             os.close(descriptor)
-    return found
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def _temporary(path: Path, make: Callable[[str, Path], str]) -> Iterator[tuple[P
         _remove(left)
     while True:
         temporary = Path(make(f".{path.name}.", path.parent))
-        with suppress(FileNotFoundError):  # another process took it for abandoned before it was locked
+        with suppress(FileNotFoundError):  # another process removed it as abandoned before it was locked
             descriptor = os.open(temporary, os.O_RDONLY)
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # the system releases it when the process dies
             if temporary.exists():
@@ -190,9 +190,11 @@ def atomic_folder(path: Path, existing: Literal["replace", "refuse"] = "replace"
 def _swap(temporary: Path, path: Path) -> None:
     """Put a folder in the place of another, at once: who reads there finds the one or the other."""
     names = os.fsencode(temporary), os.fsencode(path)
-    libc = ctypes.CDLL(None)
-    if libc.renameat2(_HERE, names[0], _HERE, names[1], _EXCHANGE):  # not every file system can, as NFS
-        shutil.rmtree(path, ignore_errors=True)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_HERE, names[0], _HERE, names[1], _EXCHANGE):
+        if (number := ctypes.get_errno()) not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise OSError(number, os.strerror(number), str(path))
+        shutil.rmtree(path, ignore_errors=True)  # a file system that cannot, as NFS
         temporary.rename(path)
 
 

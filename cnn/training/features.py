@@ -5,7 +5,7 @@ mean features: nothing else of an image is needed to solve it. They take 2 KB.
 """
 
 import json
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -20,6 +20,7 @@ from cnn.data.images import center_view, to_tensor
 from cnn.networks.running import Runner, initialise, set_parameters
 from cnn.support import remote
 from cnn.support.backend import CPU, Devices, Network, mx
+from cnn.support.digests import content_digest
 from cnn.support.errors import UserError
 from cnn.support.files import atomic_file, file_digest
 from cnn.support.objects import TOGETHER
@@ -67,9 +68,16 @@ class FeatureStore:
         """
         if lost := sum(image_id not in self for image_id in ids):
             raise UserError(f"{self.folder}: the features of {lost} images are missing; {_ADVICE}")
-        paths = list({self._places[image_id][0] for image_id in ids})
-        shards = dict(zip(paths, ordered_map(_read_shard, paths, threads=TOGETHER), strict=True))
-        return np.stack([shards[path][row] for path, row in map(self._places.__getitem__, ids)])
+        wanted = defaultdict[Path, list[tuple[int, int]]](list)
+        for place, image_id in enumerate(ids):
+            path, row = self._places[image_id]
+            wanted[path].append((place, row))
+        found = np.empty((len(ids), 0), np.float32)
+        for path, shard in zip(wanted, ordered_map(_read_shard, wanted, threads=TOGETHER), strict=True):
+            found = found if found.shape[1] else np.empty((len(ids), shard.shape[1]), np.float32)
+            places, rows = map(list, zip(*wanted[path], strict=True))
+            found[places] = shard[rows]
+        return found
 
 
 def write_shard(folder: Path, items: Sequence[tuple[str, NDArray[np.float32]]]) -> Path:
@@ -88,7 +96,7 @@ def write_shard(folder: Path, items: Sequence[tuple[str, NDArray[np.float32]]]) 
 
 def _is_intact(path: Path) -> bool:
     """Whether a shard has its digest; if not, it is deleted."""
-    intact = file_digest(path) == path.stem
+    intact = content_digest(path) == path.stem
     if not intact:
         path.unlink()
     return intact

@@ -27,7 +27,7 @@ def law(factor: float, exponent: float) -> list[float]:
 @pytest.mark.parametrize("exponent", [0.0, 0.2, 0.5])
 @pytest.mark.parametrize("positive", [0, None])
 def test_power_law_is_found(exponent: float, positive: int | None) -> None:
-    outlook = Outlook.of(curve(law(0.6, exponent)), positive)
+    outlook = Outlook.of(curve(law(0.6, exponent)), positive, 1000)
     assert outlook
     for images in (100, 5_000):
         assert 1 - outlook.expected(images)[0] == pytest.approx(0.6 * images**-exponent, rel=0.02)
@@ -37,8 +37,8 @@ def test_power_law_is_found(exponent: float, positive: int | None) -> None:
 
 def test_points_have_the_intervals_of_f1() -> None:
     points = curve(law(0.6, 0.3), images=400)
-    outlook = Outlook.of(points, 1)
-    assert outlook and outlook.images == 400
+    outlook = Outlook.of(points, 1, 400)
+    assert outlook
     for low, high, point in zip(outlook.low, outlook.high, points, strict=True):
         assert (low, high) == pytest.approx(percentile_interval(draw_f1(np.array(point["confusion"]), 1)), abs=0.01)
 
@@ -53,12 +53,19 @@ def test_points_have_the_intervals_of_f1() -> None:
     ],
 )
 def test_sentence_says_whether_more_would_help(errors: list[float], images: int, answer: str) -> None:
-    outlook = Outlook.of(curve(errors, images), 0)
+    outlook = Outlook.of(curve(errors, images), 0, images)
     assert outlook and outlook.sentence.startswith(answer)
     assert f"twice as many ({2 * images:,}) would change F1 by +" in outlook.sentence.replace("-0.000", "+0.000")
 
 
+def test_a_sample_tells_of_all_images() -> None:
+    outlook = Outlook.of(curve(law(0.6, 0.3), images=1000), 0, images=4000)
+    assert outlook and "twice as many (8,000) would" in outlook.sentence
+    gain = 0.6 * (4000**-0.3 - 8000**-0.3)
+    assert f"F1 by {gain:+.3f}" in outlook.sentence
+
+
 def test_three_points_are_needed() -> None:
     points = curve(law(0.5, 0.3))
-    assert Outlook.of(points[:2], 0) is None and Outlook.of([], 0) is None
-    assert Outlook.of(points[:3], 0)
+    assert Outlook.of(points[:2], 0, 100) is None and Outlook.of([], 0, 100) is None
+    assert Outlook.of(points[:3], 0, 100)

@@ -77,7 +77,7 @@ def test_learning_curve_goes_on_to_twice_the_images() -> None:
         {"images": images, "confusion": [[100 - wrong, wrong], [wrong, 100 - wrong]]}
         for images, wrong in ((20, 40), (40, 28), (80, 20), (160, 14))
     ]
-    outlook = Outlook.of(points, 0)
+    outlook = Outlook.of(points, 0, 200)
     assert outlook
     figure = learning_curve(outlook)
     (axis,) = figure.axes

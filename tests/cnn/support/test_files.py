@@ -164,7 +164,7 @@ def write_both(folder: Path) -> None:
 def test_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     with writing(tmp_path):
         temporary = set(tmp_path.iterdir())
-        assert len(temporary) == 2 and not abandoned(tmp_path)
+        assert len(temporary) == 2 and not list(abandoned(tmp_path))
         write_both(tmp_path)
         assert set(tmp_path.iterdir()) == temporary | {tmp_path / "file", tmp_path / "folder"}  # its writer lives
     assert set(abandoned(tmp_path)) == set(abandoned(tmp_path.parent)) == temporary
@@ -173,13 +173,13 @@ def test_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
             pass
     assert set(abandoned(tmp_path)) == temporary  # they are not of these paths
     write_both(tmp_path)
-    assert not any(path.exists() for path in temporary) and not abandoned(tmp_path)
+    assert not any(path.exists() for path in temporary) and not list(abandoned(tmp_path))
 
 
 def test_own_temporary_file_is_not_abandoned(tmp_path: Path) -> None:
     with atomic_file(tmp_path / "file") as file, atomic_folder(tmp_path / "folder") as folder:
         (folder / "inner").mkdir()
-        assert not abandoned(tmp_path)
+        assert not list(abandoned(tmp_path))
         write_both(tmp_path)
         assert file.exists() and folder.exists()
 
