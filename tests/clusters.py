@@ -1,5 +1,7 @@
 """The first steps of the hotdog flow, on whichever runner, for the tests of clusters."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from cnn.support.references import Reference
 from cnn.training.recipes import hotdog_recipe
 from tasks import fetching, preparing, training
 from tasks.runners import running_on
+from tasks.steps import step
 
 
 def train(data: Path, weights: Path, store: Path, runner: str) -> list[Reference]:
@@ -29,6 +32,13 @@ def train(data: Path, weights: Path, store: Path, runner: str) -> list[Reference
         return [dataset, inputs, trained]
 
     return steps()
+
+
+@step("end")
+def end(folder: Path) -> Reference:
+    """End the process that runs it, as the system does if there is too little memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Reference.to(folder)
 
 
 def files(reference: Reference) -> dict[str, bytes]:

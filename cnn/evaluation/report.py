@@ -1,5 +1,6 @@
 """The report of a checkpoint: metrics, predictions, curves, confusion matrices and example images in one folder."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,10 @@ DUPLICATES_FILE, OUTLIERS_FILE = "duplicates.parquet", "outliers.parquet"
 #: What takes the place of the validation split if the head learnt from its images, too.
 CROSS_VALIDATION = "cross-validation"
 _EXAMPLES = 8
+#: The time of an audit grows with the square of the images; so many take ten minutes.
+_MOST_AUDITED = 100_000
+
+logger = logging.getLogger(__name__)
 
 #: Images with captions.
 Captioned = list[tuple[Image.Image, str]]
@@ -94,8 +99,8 @@ def evaluate(
     If its head learnt from validation images, too, ``cross-validation`` takes their place: predictions of all images
     but those of test by heads that were solved without the image. Temperature and threshold are chosen on those or, of
     a training by epochs, on validation. Writes ``metrics.json`` (`Report`), ``predictions-SPLIT.parquet`` and figures;
-    of a training by epochs ``history.parquet`` (an epoch a row); with ``features``, what an audit finds beside labels:
-    ``duplicates.parquet`` and ``outliers.parquet`` (`cnn.evaluation.findings`).
+    of a training by epochs ``history.parquet`` (an epoch a row); with ``features``, what an audit finds beside labels,
+    unless there are very many images: ``duplicates.parquet`` and ``outliers.parquet`` (`cnn.evaluation.findings`).
 
     Args:
         positive: the class of precision, recall and F1; None: ``hotdog`` if there is one, else their mean.
@@ -111,9 +116,18 @@ def evaluate(
     outlook = Outlook.of(trained.learning_curve, index, len(trained.held_out.get("ids", ())))
     figures = _figures(trained, outlook, predictions, dataset, index)
     report = _report(file_digest(checkpoint_file(checkpoint)), trained, predictions, dataset, index, outlook)
-    findings = audit(dataset, *learnt_images(dataset, trained, features)) if features else None
-    _save(folder, report, predictions, figures, dataset, trained.history, findings)
+    _save(folder, report, predictions, figures, dataset, trained.history, _findings(dataset, trained, features))
     return report
+
+
+def _findings(dataset: Dataset, trained: Checkpoint, features: Path | None) -> Findings | None:
+    """What an audit finds; None: there are no features, or too many images."""
+    if features is None:
+        return None
+    if (count := sum(sum(of_split.values()) for of_split in dataset.counts.values())) > _MOST_AUDITED:
+        logger.warning("Not audited: %d images are more than %d, and every pair is compared.", count, _MOST_AUDITED)
+        return None
+    return audit(dataset, *learnt_images(dataset, trained, features))
 
 
 def _report(

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from candidates import explained  # noqa: F401  (a fixture)
-from clusters import files, train
+from clusters import end, files, train
 from conftest import run_flow
 from prefect import flow
+from prefect.cache_policies import NO_CACHE
 from scored import photos  # noqa: F401  (a fixture)
 
 from cnn.data import preparation
@@ -57,6 +58,17 @@ def kill_a_worker(address: str, sign: Path, pattern: str) -> None:
     os.kill(min(pids.values()), signal.SIGKILL)
 
 
+@pytest.mark.long
+def test_a_shard_that_ends_every_worker_ends_the_run_with_a_sentence(cluster: str, tmp_path: Path) -> None:
+    @flow
+    def steps() -> None:
+        with running_on(f"dask:{cluster}"):
+            run_shards(end.with_options(cache_policy=NO_CACHE), [{"folder": tmp_path}], "ending")
+
+    with pytest.raises(UserError, match=r"^end 1 of 1: its workers died, .* enough memory"):
+        steps()
+
+
 def test_a_worker_killed_while_it_embeds(
     cluster: str, drawn: Path, weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +86,6 @@ def test_a_worker_killed_while_it_embeds(
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
 
 
-@pytest.mark.long
 def test_scores_of_two_processes(photos: Path, explained: Path, tmp_path: Path) -> None:
     scores = []
     for runner in ("threads", "dask"):

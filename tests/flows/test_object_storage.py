@@ -36,6 +36,10 @@ def test_another_machine_does_nothing_again(
     storage.busy_every = 10
     first = run()
     assert first.state == "New champion" and first.worked() > TRAINING
+    places = {"store": tmp_path / "store", "models": tmp_path / "models", "data": str(drawn)}
+    undisturbed = run_flow(hotdog, HotdogSettings(**places, weights=str(weights_file)), short).version
+    for name in ("squeezenet.params", "predictions-test.parquet"):
+        assert (first.version / name).read_bytes() == (undisturbed / name).read_bytes()
 
     second = run()
     assert second.state == "Unchanged" and not second.worked()

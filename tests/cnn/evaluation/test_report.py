@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from without_figures import no_figures  # noqa: F401  (a fixture)
 
 from cnn.data.datasets import Dataset
 from cnn.data.images import Preprocessing
@@ -110,6 +111,16 @@ def solved(checkpoint: Path, dataset: Dataset, *splits: str) -> tuple[Any, Any]:
     }  # fmt: skip
     save_checkpoint(checkpoint, replace(load_checkpoint(checkpoint), **changes))
     return probabilities, np.concatenate(labels)
+
+
+def test_very_many_images_are_not_audited(
+    checkpoint: Path, drawn_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(report, "_MOST_AUDITED", 31)
+    evaluate(checkpoint, drawn_dataset, tmp_path / "report", features=tmp_path / "features")
+    assert not (tmp_path / "report" / "duplicates.parquet").exists()
+    assert "Not audited: 32 images are more than 31" in caplog.text
 
 
 def test_solved_head_is_judged_by_its_held_out_predictions(
