@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--network", action="store_true", help="run the tests that download from the internet")
     parser.addoption("--slow", action="store_true", help="run the tests that take ten seconds or more")
     parser.addoption("--moments", type=int, default=1, help="how often each flow is killed (tests/faults)")
-    parser.addoption("--long", action="store_true", help="run the tests of a minute or of more cases, too")
+    parser.addoption("--long", action="store_true", help="run the tests that take a minute or show one more case")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: [place not in item.path.as_posix() for place in longest])
     reasons = {} if config.getoption("--network") else {"network": "downloads from the internet: needs --network"}
     if not config.getoption("--long"):
-        reasons["long"] = "takes a minute, or is one case more: needs --long"
+        reasons["long"] = "takes a minute or shows one more case: needs --long"
     if not config.getoption("--slow"):
         reasons["slow"] = "takes ten seconds or more: needs --slow"
     if any(item.get_closest_marker("gpu") for item in items) and not mx.context.num_gpus():

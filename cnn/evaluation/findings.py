@@ -132,7 +132,7 @@ def _duplicate_table(
         for copy, index in zip(left_out, same, strict=True)
     ]
     rows, hashes = [*rows, *copies], [*hashes, *(hashes[n] for n in same)]
-    features = np.concatenate([features, features[same]]) if same else features  # of many images, gigabytes
+    features = np.concatenate([features, features[same]]) if same else features
     groups, cosines = duplicate_groups(features, hashes, [row["id"] for row in rows])
     order = [int(n) for n in np.argsort(groups, kind="stable") if groups[n]]
     return pa.table({"group": groups[order], **_columns(rows, order), "cosine": _cosines(cosines[order])})

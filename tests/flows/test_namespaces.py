@@ -16,6 +16,7 @@ import httpx
 import pytest
 from clusters import files, train
 from conftest import ROOT
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from cnn.data import preparation
@@ -125,6 +126,7 @@ def test_a_machine_lost_in_the_middle(
         threading.Thread(target=lose_a_machine, daemon=True).start()
         found = train(drawn, weights_file, tmp_path / "many", f"dask:{_SCHEDULER}")
         given = assignments()
+        EventsWorker.drain_all(at_exit=False)  # it stays with this server, and other tests have another
     assert [files(each) for each in found] == [files(each) for each in expected]
     assert len(given) == 8 + 6  # of 32 images prepared, and 24 embedded
     assert 1 <= given.total() - len(given) <= 2  # what the lost machine was doing, and what it was about to

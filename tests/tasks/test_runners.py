@@ -53,7 +53,7 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_each_process_is_told_to_use_one_core() -> None:
+def test_each_process_is_told_to_use_one_thread() -> None:
     pytest.importorskip("prefect_dask", reason="requirements/scale.txt is not installed")
     assert runners._task_runner("dask").cluster_kwargs["env"]["OMP_NUM_THREADS"] == "1"  # type: ignore[attr-defined]
 
