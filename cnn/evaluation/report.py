@@ -44,7 +44,7 @@ DUPLICATES_FILE, OUTLIERS_FILE = "duplicates.parquet", "outliers.parquet"
 #: What takes the place of the validation split if the head learnt from its images, too.
 CROSS_VALIDATION = "cross-validation"
 _EXAMPLES = 8
-#: The time of an audit grows with the square of the images; so many take ten minutes.
+#: The time of an audit grows with the square of the images; so many take a quarter of an hour of a core.
 _MOST_AUDITED = 100_000
 
 logger = logging.getLogger(__name__)
