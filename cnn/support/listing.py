@@ -68,10 +68,10 @@ def list_files(folder: Path) -> Listing:
     """
     listing = Listing([], {}, {})
     for here, names in _walk(folder, listing.skipped):
-        prefix = "" if here == folder else f"{here.relative_to(folder).as_posix()}/"
+        place, prefix = os.fspath(here), "" if here == folder else f"{here.relative_to(folder).as_posix()}/"
         for name in names:
-            relative = f"{prefix}{name}"  # of thousands of files, Path would take longer than the disk
-            if kind := special_kind(here / name):
+            relative = f"{prefix}{name}"
+            if kind := special_kind(f"{place}/{name}"):
                 listing.special[relative] = f"{kind}, not a file"
             else:
                 listing.files.append(relative)
@@ -112,9 +112,9 @@ def _own_or_cache(folder: Path, files: list[str]) -> str:
     return "a model that was published" if is_version or "champion.json" in files else ""
 
 
-def special_kind(path: Path) -> str:
+def special_kind(path: str | Path) -> str:
     """What a path leads to if that is a pipe, a socket or a device; empty if it is not, or is missing."""
     try:
-        return _SPECIAL.get(stat.S_IFMT(path.stat().st_mode), "")
+        return _SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode), "")  # noqa: PTH116  (as in `content_digest`)
     except FileNotFoundError:
         return ""  # a broken link: whoever reads it says so
