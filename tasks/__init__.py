@@ -11,9 +11,13 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 from prefect.logging.handlers import APILogHandler
 
+from cnn.support.memory import limit_arenas
+
 _logger = logging.getLogger("cnn")
 _logger.setLevel(logging.INFO)  # what an epoch came to is worth a line
 _logger.addHandler(APILogHandler())  # Prefect's setting for this is read too early where a worker starts the run
 
 for _variable in ("no_proxy", "NO_PROXY"):  # the embedded server is on this machine, and no proxy leads there
     os.environ[_variable] = ",".join(filter(None, [os.environ.get(_variable), "127.0.0.1,localhost"]))
+
+limit_arenas()

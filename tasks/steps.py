@@ -17,6 +17,7 @@ from prefect.runtime import task_run
 from prefect.states import State
 
 from cnn.support.errors import TransientError, UserError, plain_errors
+from cnn.support.memory import give_back
 from cnn.support.progress import observed_by
 from cnn.support.references import Reference
 from tasks.caching import Call, WhileIntact, bind, calling, references_in, require_cache
@@ -104,6 +105,7 @@ def step(
                 for reference in references_in({name: call.inputs[name] for name in set(call.inputs) - set(unread)}):
                     reference.fetch()
                 result = function(*arguments, **named).shared()
+            give_back()  # to MXNet and Arrow, say, which have memory of their own
             _note(function.__name__, time.monotonic() - begin)
             return result
 
