@@ -27,7 +27,6 @@ from cnn.networks.architectures import ARCHITECTURES, Architecture
 from cnn.publication.manifest import Manifest
 from cnn.publication.model_card import summary
 from cnn.publication.versions import load_version
-from cnn.support import progress
 from cnn.support.backend import Devices, mx
 from cnn.support.errors import UserError
 from cnn.training import scratch
@@ -187,10 +186,7 @@ def test_third_training_takes_the_first_free_device(
 
 
 @pytest.mark.slow
-def test_best_is_published_with_the_comparison(
-    run: Runner, batches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "REPORT_INTERVAL", -1.0)
+def test_best_is_published_with_the_comparison(run: Runner, batches: Path, tmp_path: Path) -> None:
     version = run(data=str(batches), epochs=4, architectures=("wide", "lenet")).version
     manifest, compared = Manifest.open(version), Comparison.open(version)
     accuracies = {row.architecture: row.validation_accuracy for row in compared.rows}
