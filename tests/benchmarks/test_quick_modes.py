@@ -63,7 +63,7 @@ def test_subset_keeps_both_splits(tmp_path: Path) -> None:
     assert [len(list((chosen / part).rglob("*.png"))) for part in ("train", "test")] == [4, 4]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("prefect_server")
 def test_hotdog_vs_notebook(capsys: pytest.CaptureFixture) -> None:
     hotdog_vs_notebook.main(["--quick"])
@@ -161,7 +161,7 @@ def test_api(capsys: pytest.CaptureFixture) -> None:
     assert {row[-1] for row in rows[1:]} == {"0 |"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("prefect_server")
 def test_serving(capsys: pytest.CaptureFixture) -> None:
     serving.main(["--quick"])
