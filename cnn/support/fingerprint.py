@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cnn.support.essence import DEFINITIONS, essence, written_name
+from cnn.support.essence import DEFINITIONS, children, essence, walk, written_name
 from cnn.support.files import text_digest
 
 #: They check, transfer, display or schedule; no result depends on their version.
@@ -224,7 +224,7 @@ def _imports(tree: ast.AST, package: str) -> dict[str, set[str]]:
     {'a': {'a'}, 'd': {'a.c'}, 'g': {'x.e.f'}}
     """
     found: dict[str, set[str]] = {}
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 first = alias.name.partition(".")[0]
@@ -244,12 +244,14 @@ def _loaded_names(node: ast.AST) -> Iterator[str]:
     >>> sorted(_loaded_names(ast.parse("y = a.b(x).c")))
     ['a.b', 'x']
     """
-    if name := written_name(node):
-        if not isinstance(getattr(node, "ctx", None), ast.Store) or "." in name:
-            yield name
-    else:
-        for child in ast.iter_child_nodes(node):
-            yield from _loaded_names(child)
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if name := written_name(node):
+            if not isinstance(getattr(node, "ctx", None), ast.Store) or "." in name:
+                yield name
+        else:
+            waiting += children(node)
 
 
 def _bound_names(statement: ast.stmt) -> set[str]:
@@ -262,7 +264,7 @@ def _bound_names(statement: ast.stmt) -> set[str]:
         return {statement.name}
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return set()
-    nodes = list(ast.walk(statement))
+    nodes = list(walk(statement))
     names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     names |= {node.name for node in nodes if isinstance(node, DEFINITIONS)}
     names |= {(node.asname or node.name).partition(".")[0] for node in nodes if isinstance(node, ast.alias)}
