@@ -13,7 +13,13 @@ from cnn.data.datasets import Dataset, Row
 from cnn.data.decoding import decode
 from cnn.support.parallel import ordered_map
 
-_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,7 @@ def render(template: str, **values: Any) -> str:
     >>> "<h1>1 &lt; 2</h1>" in render("base.html", title="1 < 2")
     True
     """
-    loader = FileSystemLoader(_TEMPLATES)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template(template).render(values)
+    return _TEMPLATES.get_template(template).render(values)
 
 
 def thumbnail(image: Image.Image, side: int = 160) -> str:
