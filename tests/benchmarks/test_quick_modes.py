@@ -42,7 +42,7 @@ def server(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_audit(capsys: pytest.CaptureFixture) -> None:
     audit.main(["--quick", "--leave-out", "train/hotdog/0.png"])
     *_, shares, gain = capsys.readouterr().out.splitlines()
@@ -131,7 +131,7 @@ def test_memory(capsys: pytest.CaptureFixture) -> None:
     assert all(int(row[2]) > 100 for row in rows)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_head_scale(capsys: pytest.CaptureFixture) -> None:
     head_scale.main(["--quick"])
     lines = capsys.readouterr().out.splitlines()

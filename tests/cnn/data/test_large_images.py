@@ -29,8 +29,13 @@ def draw(width: int, height: int, form: str, **options: object) -> bytes:
     return encode(IMAGE.resize((width, height)), form, **options)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("width", "height"), [(12001, 9001), (16320, 12240)])
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [
+        pytest.param(12001, 9001, marks=pytest.mark.slow, id="108 million pixels"),
+        pytest.param(16320, 12240, marks=pytest.mark.long, id="200 million pixels"),
+    ],
+)
 def test_photos_of_phones_are_decoded_at_half_their_size(width: int, height: int) -> None:
     data = draw(width, height, "JPEG", quality=60)
     image_id, kept = normalise(data)

@@ -101,7 +101,7 @@ def test_the_same_answers_have_the_same_intervals() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharpness", [1.0, 2.0])
+@pytest.mark.parametrize("sharpness", [1.0, pytest.param(2.0, marks=pytest.mark.long)])
 def test_intervals_hold_the_truth_nineteen_times_of_twenty(sharpness: float) -> None:
     everything, rng = draw_answers(100_000, 2, 0, sharpness=sharpness), np.random.default_rng(1)
     found = weighted_metrics(everything, np.ones((100_000, 1)), 1)

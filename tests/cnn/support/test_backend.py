@@ -3,7 +3,7 @@
 import pytest
 
 import cnn.support.backend as backend
-from cnn.support.backend import CPU, Devices, choose_devices, mx
+from cnn.support.backend import CPU, Devices, choose_devices, mx, require_number_of_threads
 from cnn.support.errors import UserError
 
 
@@ -71,3 +71,13 @@ def test_devices_are_mxnets_contexts() -> None:
 def test_text_says_kind_and_number() -> None:
     assert str(gpu(0)) == str(gpu(5)) != str(gpu(0, 5)) == str(gpu(2, 3))
     assert str(CPU) != str(gpu(0))
+
+
+@pytest.mark.parametrize("value", ["garbage", "0", "-1", "1.5", "1,2", "99999999999", "٣"])
+def test_number_of_threads_is_a_number(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for taken in ("1", " 02 ", "64"):
+        monkeypatch.setenv("OMP_NUM_THREADS", taken)
+        require_number_of_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    with pytest.raises(UserError, match=r"^OMP_NUM_THREADS .*: expected the number of threads"):
+        require_number_of_threads()
