@@ -105,7 +105,7 @@ def step(
                 for reference in references_in({name: call.inputs[name] for name in set(call.inputs) - set(unread)}):
                     reference.fetch()
                 result = function(*arguments, **named).shared()
-            give_back()  # to MXNet and Arrow, say, which have memory of their own
+            give_back()  # the next step may need it as memory of Arrow or Python, which have their own
             _note(function.__name__, time.monotonic() - begin)
             return result
 

@@ -54,7 +54,7 @@ def walk(tree: ast.AST) -> Iterator[ast.AST]:
     waiting = [tree]
     while waiting:
         yield (node := waiting.pop())
-        waiting += children(node)[::-1]
+        waiting += children(node)
 
 
 def written_name(node: ast.AST) -> str:

@@ -22,9 +22,12 @@ def physical_cores() -> int:
 
 
 def number_of_threads() -> int:
-    """As many as ``OMP_NUM_THREADS`` says, or one per physical core: several workers on a machine share its cores."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(given)) if given.isdecimal() else physical_cores()
+    """As many as ``OMP_NUM_THREADS`` says, or one per physical core: several workers on a machine share its cores.
+
+    What no machine has, which MXNet is never asked for, counts as not said.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "").strip()
+    return max(1, int(given)) if given.isdecimal() and len(given) < 6 else physical_cores()
 
 
 def ordered_map(

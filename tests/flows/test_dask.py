@@ -86,7 +86,6 @@ def test_a_worker_killed_while_it_embeds(
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
 
 
-@pytest.mark.long
 def test_scores_of_two_processes(photos: Path, explained: Path, tmp_path: Path) -> None:
     scores = []
     for runner in ("threads", "dask"):

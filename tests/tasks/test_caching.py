@@ -32,13 +32,23 @@ def test_every_step_is_listed() -> None:
 
 # ---- the code
 
-Compute = Callable[[], set[str]]
+Compute = Callable[..., set[str]]
+
+
+def make_keys() -> dict[str, str]:
+    """The key of each step."""
+    return {step: make_call(step).key() for step in STEPS}
 
 
 @pytest.fixture(scope="module")
 def keys() -> dict[str, str]:
-    """The key of each step."""
-    return {step: make_call(step).key() for step in STEPS}
+    """The key of each step of the project as it is."""
+    return make_keys()
+
+
+def differing(keys: dict[str, str]) -> set[str]:
+    """Steps that have another key now."""
+    return {step for step, key in make_keys().items() if key != keys[step]}
 
 
 @pytest.fixture
@@ -55,20 +65,20 @@ def changed(code: Path, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch) -
         project = dataclasses.replace(fingerprint.PROJECT, root=code)
         for module in (fingerprint, caching):
             monkeypatch.setattr(module, "PROJECT", project)
-        return {step for step in STEPS if make_call(step).key() != keys[step]}
+        return differing(keys)
 
     return compute
 
 
 @pytest.fixture
-def affected(keys: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., set[str]]]:
+def affected(keys: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Compute]:
     """Which steps have another key if libraries of these names have another version."""
 
     def compute(*libraries: str) -> set[str]:
         installed = importlib.metadata.version
         monkeypatch.setattr(importlib.metadata, "version", lambda name: "99" if name in libraries else installed(name))
         fingerprint._fingerprint.cache_clear()
-        return {step for step in STEPS if make_call(step).key() != keys[step]}
+        return differing(keys)
 
     yield compute
     fingerprint._fingerprint.cache_clear()
@@ -147,14 +157,14 @@ def test_a_layer_changes_the_key_of_its_network(
     ],
 )
 def test_libraries_change_keys_of_their_steps(
-    library: str, some: set[str], others: set[str], affected: Callable[..., set[str]]
+    library: str, some: set[str], others: set[str], affected: Compute
 ) -> None:
     found = affected(library)
     assert some <= found, some - found
     assert not others & found
 
 
-def test_libraries_that_compute_nothing_change_no_key(affected: Callable[..., set[str]]) -> None:
+def test_libraries_that_compute_nothing_change_no_key(affected: Compute) -> None:
     assert affected("prefect", "pydantic", "requests", "tqdm") == set()
 
 

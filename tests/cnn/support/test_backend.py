@@ -5,6 +5,7 @@ import pytest
 import cnn.support.backend as backend
 from cnn.support.backend import CPU, Devices, choose_devices, mx, require_number_of_threads
 from cnn.support.errors import UserError
+from cnn.support.parallel import number_of_threads
 
 
 @pytest.fixture
@@ -73,11 +74,16 @@ def test_text_says_kind_and_number() -> None:
     assert str(CPU) != str(gpu(0))
 
 
-@pytest.mark.parametrize("value", ["garbage", "0", "-1", "1.5", "1,2", "99999999999", "٣"])
-def test_number_of_threads_is_a_number(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for taken in ("1", " 02 ", "64"):
-        monkeypatch.setenv("OMP_NUM_THREADS", taken)
-        require_number_of_threads()
+@pytest.mark.parametrize(("value", "threads"), [("1", 1), (" 02 ", 2), ("64", 64)])
+def test_number_of_threads_is_taken(value: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    require_number_of_threads()
+    assert number_of_threads() == threads
+
+
+@pytest.mark.parametrize("value", ["garbage", "0", "-1", "1.5", "1,2", "99999999999", "1" + 20 * "0", "٣"])
+def test_number_of_threads_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     with pytest.raises(UserError, match=r"^OMP_NUM_THREADS .*: expected the number of threads"):
         require_number_of_threads()
+    assert 1 <= number_of_threads() < 1000  # as if it were not set
