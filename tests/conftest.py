@@ -107,11 +107,13 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """Prefect's own test server with a database of its own."""
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prefect's own test server with a database and results of its own."""
+    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    results = {PREFECT_LOCAL_STORAGE_PATH: str(tmp_path_factory.mktemp("prefect") / "results")}
+    with prefect_test_harness(server_startup_timeout=120), temporary_settings(results):
         yield
 
 
