@@ -47,6 +47,20 @@ def test_damaged_store_is_mended(damage: str, flow: str, bench: Bench) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("damage", DAMAGES)
+def test_what_only_the_notebooks_recipe_keeps_is_mended(damage: str, bench: Bench) -> None:
+    place = bench.place("hotdog", f"notebook-{damage}", recipe="notebook", weights="random", epochs="1")
+    place.run()
+    expected = place.outcome()
+    for kind in ("downloads/random/*.npz", "records/*/*"):
+        victim = sorted(path for path in (place.folder / "store").glob(kind) if path.is_file())[0]
+        DAMAGES[damage](victim)
+        worked = [step for step, state in place.run().items() if state == "Completed"]
+        print(f"\n{place.folder.name} {kind}: {worked}")
+        assert len(worked) == 1 and place.outcome() == expected and not place.left_over()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_records_of_prefect_make_steps_run_again(damage: str, bench: Bench) -> None:
     bench.undisturbed("cifar")
     results = bench.folder.parent / "results"
