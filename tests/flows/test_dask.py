@@ -86,10 +86,23 @@ def test_a_worker_killed_while_it_embeds(
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
 
 
+def scores_on(runner: str, folder: Path, photos: Path, models: Path) -> bytes:
+    """The scores file of a flow that runs on this runner, with a store of its own."""
+    places = {"store": folder / "store", "output": folder / "scores.parquet"}
+    settings = ScoreSettings(input=photos, models=models, shard_images=4, runner=runner, **places)
+    return run_flow(score, settings).version.read_bytes()
+
+
 def test_scores_of_two_processes(photos: Path, explained: Path, tmp_path: Path) -> None:
-    scores = []
-    for runner in ("threads", "dask"):
-        places = {"store": tmp_path / runner, "output": tmp_path / f"{runner}.parquet"}
-        settings = ScoreSettings(input=photos, models=explained, shard_images=4, runner=runner, **places)
-        scores.append(run_flow(score, settings).version.read_bytes())
+    scores = [scores_on(runner, tmp_path / runner, photos, explained) for runner in ("threads", "dask")]
     assert scores[0] == scores[1]
+
+
+@pytest.mark.long
+def test_a_worker_killed_while_it_scores(cluster: str, photos: Path, explained: Path, tmp_path: Path) -> None:
+    expected = scores_on("threads", tmp_path / "threads", photos, explained)
+    killer = threading.Thread(target=kill_a_worker, args=(cluster, tmp_path / "dask", "store/scores/*/scores.parquet"))
+    killer.start()
+    assert scores_on(f"dask:{cluster}", tmp_path / "dask", photos, explained) == expected
+    killer.join()
+    assert not list((tmp_path / "dask").rglob(".*.tmp"))
