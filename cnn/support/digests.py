@@ -39,7 +39,7 @@ def remembered_digests(file: Path) -> Iterator[None]:
     finally:
         _memo.reset(token)
         if memo != before:
-            there = {path: known for path, known in memo.items() if os.path.exists(path)}  # noqa: PTH110  (as in `_digest`)
+            there = {path: known for path, known in memo.items() if os.path.exists(path)}  # noqa: PTH110  (as below)
             with suppress(OSError), atomic_file(file) as temporary:  # without it, files are read again: no harm
                 temporary.write_text(json.dumps(there), encoding="utf-8")
 

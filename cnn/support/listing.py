@@ -115,6 +115,6 @@ def _own_or_cache(folder: Path, files: list[str]) -> str:
 def special_kind(path: str | Path) -> str:
     """What a path leads to if that is a pipe, a socket or a device; empty if it is not, or is missing."""
     try:
-        return _SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode), "")  # noqa: PTH116  (of thousands of files, Path takes longer than the disk)
+        return _SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode), "")  # noqa: PTH116  (as in `digests`)
     except FileNotFoundError:
         return ""  # a broken link: whoever reads it says so
