@@ -86,15 +86,16 @@ class Learner:
         self.trainer = self._make_trainer()
 
     def _make_trainer(self) -> Any:
-        settings, collected = self.settings, self.model.learning.collect_params()
+        settings, learnt = self.settings, structural_parameters(self.model.learning)
         options = {"learning_rate": settings.learning_rate, "begin_num_update": self.steps_done}
         if settings.optimizer == "sgd":
             options |= {"wd": settings.weight_decay, "momentum": settings.momentum}
-            for parameter in collected.values():
-                parameter.wd_mult = float(parameter.name.endswith("weight"))
+            for name, parameter in learnt.items():
+                parameter.wd_mult = float(name.endswith("weight"))
         optimizer = mx.optimizer.create(settings.optimizer, **options)
         optimizer.aggregate_num = 0  # one array at a time: SGD's four at a time take nearly twice as long
-        return mx.gluon.Trainer(collected, optimizer, kvstore="device", update_on_kvstore=False)
+        in_order = list(learnt.values())  # Gluon would sort by names that count what the process built before
+        return mx.gluon.Trainer(in_order, optimizer, kvstore="device", update_on_kvstore=False)
 
     def _split(self, array: Any) -> list[Any]:
         return mx.gluon.utils.split_and_load(array, self.contexts[: len(array)], even_split=False)

@@ -13,7 +13,7 @@ from cnn.networks.running import parameters
 from cnn.support.backend import CPU, Devices, mx
 from cnn.training.checkpoints import Arrays, TrainingState, load_state, save_state
 from cnn.training.hyperparameters import Training
-from cnn.training.learner import Classes, Learner, class_weights
+from cnn.training.learner import Classes, Learner, Model, class_weights
 
 THREE = Classes(("a", "b", "c"), positive=1, counts=(10, 30, 2))
 RATES = (0.1, 0.3, 0.05, 0.2)
@@ -131,6 +131,28 @@ def test_restored_learner_goes_on_as_before(
         np.testing.assert_array_equal(parameters(resumed.model.net)[name], values)
     assert resumed.steps_done == whole.steps_done
     assert whole.optimizer_state().keys() == resumed.optimizer_state().keys()
+
+
+def two_layers(built_before: int) -> Model:
+    """A network in a process that built so many layers before it: Gluon's names of layers count them."""
+    with mx.name.NameManager():
+        for _ in range(built_before):
+            mx.gluon.nn.Dense(1)
+        net = mx.gluon.nn.HybridSequential()
+        net.add(mx.gluon.nn.Dense(5, in_units=5), mx.gluon.nn.Dense(3, in_units=5))
+    mx.random.seed(0)
+    net.initialize(mx.init.Xavier())
+    return Model(net, learning=net, forward=net, predict=net)
+
+
+def test_restored_learner_does_not_depend_on_what_the_process_built_before(batches: Batches) -> None:
+    settings = Training(optimizer="adam")
+    whole, killed, resumed = (Learner(settings, THREE, two_layers(before)) for before in (9, 9, 0))
+    losses = learn(whole, batches)
+    learn(killed, batches[:2], RATES[:2])
+    current = parameters(killed.model.net)
+    resumed.restore(TrainingState(current, killed.optimizer_state(), best=current, steps_done=killed.steps_done))
+    assert learn(resumed, batches[2:], RATES[2:]) == losses[2:]
 
 
 def test_batch_may_be_smaller_than_the_number_of_devices(start: Arrays, batches: Batches) -> None:
