@@ -51,7 +51,7 @@ def test_scale_does_not_matter_and_known_images_are_not_novel(seed: int, factor:
     novelty = Novelty.fit(gamma(0))
     assert not novelty.is_novel(np.float32(factor) * gamma(0)).any()
     other = gamma(seed)
-    np.testing.assert_allclose(novelty.distances(np.float32(factor) * other), novelty.distances(other), atol=1e-4)
+    np.testing.assert_allclose(novelty.distances(np.float32(factor) * other), novelty.distances(other), atol=1e-3)
 
 
 def test_what_shares_no_feature_or_has_none_is_novel() -> None:
