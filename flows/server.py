@@ -119,7 +119,7 @@ def _is_known(revision: str) -> bool:
     """Whether Prefect, as it is installed, has a migration of this name."""
     line = re.compile(rf"^revision\b.*[\"']{re.escape(revision)}[\"']", re.MULTILINE)
     migrations = Path(prefect.__file__).parent / "server/database/_migrations/versions/sqlite"
-    files = migrations.glob("*.py")  # Alembic takes a second to read them
+    files = migrations.glob("*.py")  # Alembic would import all of them
     return any(line.search(file.read_text(encoding="utf-8")) for file in files)
 
 
