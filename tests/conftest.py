@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two processes of tests share the cores: no thread waits by
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # spinning, which takes a tenth of their time
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two processes of tests share the cores: threads that
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # wait by spinning take 6 % of their time
 os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")  # before anything imports Prefect
 
 from hypothesis import settings
