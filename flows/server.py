@@ -1,7 +1,6 @@
 """Prefect's server: whether it can be used, in words; and what lost machines left there."""
 
 import os
-import re
 import signal
 import sqlite3
 from contextlib import closing
@@ -117,10 +116,15 @@ def _revision(file: Path) -> str | None:
 
 def _is_known(revision: str) -> bool:
     """Whether Prefect, as it is installed, has a migration of this name."""
-    line = re.compile(rf"^revision\b.*[\"']{re.escape(revision)}[\"']", re.MULTILINE)
-    migrations = Path(prefect.__file__).parent / "server/database/_migrations/versions/sqlite"
-    files = migrations.glob("*.py")  # Alembic would import all of them
-    return any(line.search(file.read_text(encoding="utf-8")) for file in files)
+    from alembic.script import ScriptDirectory  # takes a moment, and a server of one's own needs none
+    from alembic.util import CommandError
+
+    migrations = Path(prefect.__file__).parent / "server/database/_migrations"
+    try:
+        ScriptDirectory(str(migrations), version_locations=[f"{migrations}/versions/sqlite"]).get_revision(revision)
+    except CommandError:
+        return False
+    return True
 
 
 def later_scheduled_run() -> bool:
