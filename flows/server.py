@@ -23,7 +23,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, get_current_settings
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_API_URL, PREFECT_HOME, get_current_settings
 from prefect.states import Crashed, State
 
 from cnn.support.errors import UserError
@@ -39,7 +39,9 @@ _ANSWERS = {
 
 
 def require_server() -> None:
-    """Refuse a Prefect server that cannot be used, or a place where none can be started, within seconds.
+    """Refuse a Prefect server that cannot be used, or a place where none can be started.
+
+    It takes seconds, unless the server is there and busy: that one is waited for as long as Prefect itself waits.
 
     Raises:
         UserError: names the setting and what to do.
@@ -56,7 +58,8 @@ def _require_api(address: str) -> None:
     try:
         with get_client(sync_client=True) as client:
             headers = client._client.headers  # with the password, if there is one
-        response = httpx.get(f"{address.rstrip('/')}/admin/version", headers=headers, timeout=_TIMEOUT_SECONDS)
+        patience = httpx.Timeout(PREFECT_API_REQUEST_TIMEOUT.value(), connect=_TIMEOUT_SECONDS)  # it may be busy
+        response = httpx.get(f"{address.rstrip('/')}/admin/version", headers=headers, timeout=patience)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UserError(
             f"{named}: the server cannot be reached ({error or type(error).__name__}): start it with prefect server "

@@ -17,6 +17,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events import AutomationCore, EventTrigger
 from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
     PREFECT_HOME,
     PREFECT_SERVER_DATABASE_CONNECTION_URL,
@@ -24,16 +25,18 @@ from prefect.settings import (
 )
 
 from cnn.support.errors import UserError
+from flows import server
 from flows.deployments import LOST_RUNS, watch_for_lost_runs
 from flows.server import require_server
 
 
 @contextmanager
-def answering(status: int, kind: str = "application/json") -> Iterator[str]:
-    """The address of a web server that answers everything alike."""
+def answering(status: int, kind: str = "application/json", after: float = 0) -> Iterator[str]:
+    """The address of a web server that answers everything alike, after so many seconds."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            time.sleep(after)
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.end_headers()
@@ -75,6 +78,19 @@ def test_unreachable_server_is_named(address: str) -> None:
 def test_server_that_answers_is_used() -> None:
     with answering(200) as address, temporary_settings({PREFECT_API_URL: address}):
         require_server()
+
+
+def test_busy_server_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_TIMEOUT_SECONDS", 0.2)
+    with answering(200, after=1) as address, temporary_settings({PREFECT_API_URL: address}):
+        require_server()
+
+
+def test_server_that_does_not_answer_is_named() -> None:
+    with answering(200, after=1) as address:
+        changed = {PREFECT_API_URL: address, PREFECT_API_REQUEST_TIMEOUT: 0.2}
+        with temporary_settings(changed), pytest.raises(UserError, match=r"cannot be reached \(timed out\)"):
+            require_server()
 
 
 def require_home(home: Path) -> None:
